@@ -1,0 +1,74 @@
+//! The folder that the databases are in.
+//!
+//! It is never deleted here, a fresh one neither: its databases are what a reader of the report may want to
+//! open next.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Failure;
+
+/// The given folder, made where it is missing; otherwise a fresh one in the system's temporary folder, whose
+/// path is written to standard error.
+///
+/// # Errors
+///
+/// [`Failure::DataDir`] where the path cannot be a folder.
+pub fn prepare(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(path) => make(path),
+        None => fresh(),
+    }
+}
+
+fn make(path: &Path) -> Result<PathBuf, Failure> {
+    fs::create_dir_all(path).map_err(|source| Failure::DataDir { path: path.to_owned(), source })?;
+    Ok(path.to_owned())
+}
+
+fn fresh() -> Result<PathBuf, Failure> {
+    let folder = tempfile::Builder::new()
+        .prefix("shop-")
+        .tempdir()
+        .map_err(|source| Failure::System {
+            what: "make a temporary folder; give one with --data-dir",
+            source,
+        })?
+        .keep();
+    // Losing this line is no reason to stop: the run does not depend on it.
+    let _ = writeln!(io::stderr(), "databases: {}", folder.display());
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_folder_is_made_and_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        assert_eq!(prepare(Some(&path)).unwrap(), path);
+        fs::write(path.join("kept"), "x").unwrap();
+        prepare(Some(&path)).unwrap();
+        assert!(path.join("kept").exists());
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let failure = prepare(Some(file.path())).unwrap_err();
+        let expected = format!("--data-dir {}: expected a folder", file.path().display());
+        assert!(failure.to_string().starts_with(&expected), "{failure}");
+        assert!(failure.is_callers());
+    }
+
+    #[test]
+    fn without_a_given_folder_every_run_has_one_of_its_own() {
+        let (one, other) = (prepare(None).unwrap(), prepare(None).unwrap());
+        assert!(one.is_dir() && other.is_dir() && one != other);
+        fs::remove_dir(one).unwrap();
+        fs::remove_dir(other).unwrap();
+    }
+}

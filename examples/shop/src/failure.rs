@@ -1,0 +1,56 @@
+//! Why a run ended without a report.
+//!
+//! Sorted by who can do something about it: the caller, who gave a bad file or folder, or nobody but a
+//! programmer.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use crate::purchases::InputError;
+
+/// A run that ended without a report. Its text is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The purchases cannot be read, or not to their end.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The folder for the databases cannot be used.
+    #[error(
+        "--data-dir {}: expected a folder that can be written to; {source}",
+        path.display().to_string().escape_debug()
+    )]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The operating system refuses something that every run needs.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A service failed.
+    #[error("{service}: {source}")]
+    Service {
+        /// Its name.
+        service: &'static str,
+        /// What it says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The input is good, and this build has no services to give it to.
+    #[error("the input is good, but this build of the shop has no services yet")]
+    Unwired,
+}
+
+impl Failure {
+    /// Whether the caller can mend it, by another file or folder.
+    pub fn is_callers(&self) -> bool {
+        matches!(self, Failure::Input(_) | Failure::DataDir { .. })
+    }
+}
