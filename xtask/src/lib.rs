@@ -1,5 +1,5 @@
-//! Automation of this repository, in Rust, so that it needs nothing but cargo. It builds nothing, downloads nothing and
-//! changes no file: it only reads the sources and says what is out of place.
+//! Automation of this repository, in Rust, so that it needs nothing but cargo. It builds nothing, downloads
+//! nothing and changes no file: it only reads the sources and says what is out of place.
 
 pub mod tidy;
 

@@ -1,5 +1,5 @@
-//! `// tidy: allow(<rule>): <reason>`: an exception that stands where it applies, with its reason, for the reviewer. It
-//! refuses to be silent: a reason is required, and an excuse that excuses nothing must go.
+//! `// tidy: allow(<rule>): <reason>`: an exception that stands where it applies, with its reason, for the
+//! reviewer. It refuses to be silent: a reason is required, and an excuse that excuses nothing must go.
 
 use super::report::Violation;
 use super::rules;

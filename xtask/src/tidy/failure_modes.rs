@@ -1,10 +1,11 @@
-//! The catalogue of known failure modes that this part of the toolkit must survive, and which of them no test names yet.
-//! A test carries the id at the start of its name: `f_09_a_dropped_begin_loses_no_write`. It is told and never fails: a
-//! missing test is a debt, not a rule of place.
+//! The catalogue of known failure modes that this part of the toolkit must survive, and which of them no test
+//! names yet. A test carries the id at the start of its name: `f_09_a_dropped_begin_loses_no_write`. It is
+//! told and never fails: a missing test is a debt, not a rule of place.
 
 use super::tree::Tree;
 
-/// Id and what goes wrong. Capture (F-01 to F-16), a shared SQLite file (F-31), the consuming side (F-71 to F-82).
+/// Id and what goes wrong. Capture (F-01 to F-16), a shared SQLite file (F-31), the consuming side (F-71 to
+/// F-82).
 const KNOWN: &[(&str, &str)] = &[
     ("F-01", "events drained from the aggregate before a save that fails, then a retry"),
     ("F-02", "events not cleared after a good save, or told again by the next"),

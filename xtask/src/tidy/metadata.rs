@@ -61,8 +61,8 @@ pub(crate) struct EdgeKind {
 }
 
 impl Metadata {
-    /// Asks cargo. Only this host's part of the graph is asked for, so that nothing is downloaded that a build here
-    /// would not need.
+    /// Asks cargo. Only this host's part of the graph is asked for, so that nothing is downloaded that a
+    /// build here would not need.
     pub(crate) fn read(root: &Path) -> Result<Self, String> {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let output = Command::new(cargo)
@@ -91,7 +91,8 @@ impl Metadata {
         path.trim_start_matches('/')
     }
 
-    /// Names of all packages that `package` reaches by normal dependencies, each with the chain that leads there.
+    /// Names of all packages that `package` reaches by normal dependencies, each with the chain that leads
+    /// there.
     pub(crate) fn closure(&self, package: &Package) -> BTreeMap<String, String> {
         let names: BTreeMap<&str, &str> =
             self.packages.iter().map(|p| (p.id.as_str(), p.name.as_str())).collect();

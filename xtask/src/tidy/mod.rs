@@ -1,9 +1,9 @@
-//! The rules of place as checks. Each rule is a small module that reads the [`Tree`] and lists what breaks it; this
-//! file only collects. A rule refuses to guess: what it cannot see in `cargo metadata` or in the sources it leaves to a
-//! reader.
+//! The rules of place as checks. Each rule is a small module that reads the [`Tree`] and lists what breaks
+//! it; this file only collects. A rule refuses to guess: what it cannot see in `cargo metadata` or in the
+//! sources it leaves to a reader.
 //!
-//! A line may be excused by `// tidy: allow(<rule>): <reason>`, at its end or alone on the line above. An excuse
-//! without a reason, for a rule that does not exist, or that excuses nothing is itself out of place.
+//! A line may be excused by `// tidy: allow(<rule>): <reason>`, at its end or alone on the line above. An
+//! excuse without a reason, for a rule that does not exist, or that excuses nothing is itself out of place.
 
 mod escape;
 mod failure_modes;

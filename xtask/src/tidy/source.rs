@@ -1,5 +1,5 @@
-//! One Rust source, parsed once: its syntax, its tokens, which of its lines are test code, and its plain comments
-//! (which are in no syntax tree: they are what stands between the tokens).
+//! One Rust source, parsed once: its syntax, its tokens, which of its lines are test code, and its plain
+//! comments (which are in no syntax tree: they are what stands between the tokens).
 
 use std::ops::{Range, RangeInclusive};
 

@@ -1,5 +1,5 @@
-//! Reading code as tokens, so that what stands inside a macro call is seen too, and text in strings and doc comments is
-//! not. It knows no types: a path is what is spelled.
+//! Reading code as tokens, so that what stands inside a macro call is seen too, and text in strings and doc
+//! comments is not. It knows no types: a path is what is spelled.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -23,8 +23,8 @@ impl PathUse {
         self.segments.windows(run.len()).any(|window| window.iter().zip(run).all(|(a, b)| a == b))
     }
 
-    /// The first segment below the crate's root or a parent (`crate::x::y` and `super::super::x` give `x`), when the
-    /// path says where it starts.
+    /// The first segment below the crate's root or a parent (`crate::x::y` and `super::super::x` give `x`),
+    /// when the path says where it starts.
     pub(crate) fn below_root(&self) -> Option<&str> {
         let start = self.segments.iter().position(|segment| !is_root(segment))?;
         (start > 0).then(|| self.segments[start].as_str())

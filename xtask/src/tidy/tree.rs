@@ -1,5 +1,5 @@
-//! Everything the rules look at, read once: the files that git tracks (or would track), the Rust sources among them
-//! parsed, and what cargo knows of the workspace. Tests build one by hand.
+//! Everything the rules look at, read once: the files that git tracks (or would track), the Rust sources
+//! among them parsed, and what cargo knows of the workspace. Tests build one by hand.
 
 use std::path::Path;
 use std::process::Command;

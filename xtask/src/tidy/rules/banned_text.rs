@@ -1,5 +1,6 @@
-//! What no tracked file says, whatever its language: notes to self (they belong where somebody will find them), paths of
-//! one machine, and hosts that only one network can reach. This tool names them, so it is left out itself.
+//! What no tracked file says, whatever its language: notes to self (they belong where somebody will find
+//! them), paths of one machine, and hosts that only one network can reach. This tool names them, so it is
+//! left out itself.
 
 use crate::tidy::tree::Text;
 use crate::tidy::{Found, Tree};
@@ -91,15 +92,18 @@ mod tests {
 
     #[test]
     fn paths_of_a_machine_are_caught_and_relative_ones_are_not() {
-        let text = "cd /work/main\nopen(\"/home/me/a\")\nfile:///root/x\nhttps://example.com/work/a\n./work/a\n$HOME/work/a\n";
+        let text = "cd /work/main\nopen(\"/home/me/a\")\nfile:///root/x\nhttps://example.com/work/a\n\
+                    ./work/a\n$HOME/work/a\n";
         assert_eq!(lines("banned-text", "a.sh", text), [1, 2, 3]);
     }
 
     #[test]
     fn hosts_of_one_network_are_caught() {
-        let text = "https://crates.corp/index\nhttp://10.0.0.7/x\nhttp://127.0.0.1:80 https://docs.rs\nhttps://a.internal\n";
+        let text = "https://crates.corp/index\nhttp://10.0.0.7/x\nhttp://127.0.0.1:80 https://docs.rs\n\
+                    https://a.internal\n";
         assert_eq!(lines("banned-text", "a.toml", text), [1, 2, 4]);
-        let lock = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\nsource = \"git+https://github.com/a/b\"\n";
+        let lock = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
+                    source = \"git+https://github.com/a/b\"\n";
         assert_eq!(lines("banned-text", "Cargo.lock", lock), [2]);
     }
 }

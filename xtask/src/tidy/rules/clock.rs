@@ -1,5 +1,5 @@
-//! `domain/` and `protocol/` read no clock and draw no randomness: time and ids come in through ports. Only so can a
-//! simulator replay them, and a test of a domain model run with nothing around it.
+//! `domain/` and `protocol/` read no clock and draw no randomness: time and ids come in through ports. Only
+//! so can a simulator replay them, and a test of a domain model run with nothing around it.
 
 use crate::tidy::tokens::{PathUse, paths};
 use crate::tidy::{Found, Tree};
@@ -36,8 +36,10 @@ mod tests {
 
     #[test]
     fn clocks_randomness_and_runtimes_are_caught_in_the_pure_rooms() {
-        let code = "//! Why.\nuse std::time::SystemTime;\nfn f() { std::time::Instant::now(); }\nuse std::hash::RandomState;\n\
-                    fn g() { rand::random::<u8>(); }\nfn h() { uuid::Uuid::now_v7(); }\nuse tokio::sync::Mutex;\n";
+        let code = "//! Why.\nuse std::time::SystemTime;\nfn f() { std::time::Instant::now(); }\n\
+                    use std::hash::RandomState;\n\
+                    fn g() { rand::random::<u8>(); }\nfn h() { uuid::Uuid::now_v7(); }\n\
+                    use tokio::sync::Mutex;\n";
         assert_eq!(lines("clock", "crates/factum/src/protocol/relay.rs", code), [2, 3, 4, 5, 6, 7]);
         assert_eq!(lines("clock", "crates/factum/src/domain/entity.rs", code).len(), 6);
         assert!(lines("clock", "crates/factum/src/port/clock.rs", code).is_empty());

@@ -1,5 +1,5 @@
-//! Who may depend on whom. The core reaches no runtime, client or driver, however far away; stores and buses do not know
-//! each other; and only what is assembled for a user (the CLI, an example) names two adapters.
+//! Who may depend on whom. The core reaches no runtime, client or driver, however far away; stores and buses
+//! do not know each other; and only what is assembled for a user (the CLI, an example) names two adapters.
 
 use crate::tidy::metadata::Package;
 use crate::tidy::{Found, Tree};
@@ -13,7 +13,9 @@ pub(super) fn core(tree: &Tree, found: &mut Found<'_>) {
         let manifest = tree.metadata.manifest(package);
         for (name, chain) in tree.metadata.closure(package) {
             if NOT_IN_CORE.contains(&name.as_str()) || name.starts_with("sqlx-") {
-                found.at(manifest, 1, format!("the core reaches `{name}` ({chain}): put what needs it into an adapter or the runtime"));
+                let instead =
+                    format!("the core reaches `{name}` ({chain}): what needs it belongs into an adapter");
+                found.at(manifest, 1, instead);
             }
         }
         for name in declared(package, false).filter(|name| NOT_IN_CORE.contains(name)) {

@@ -1,5 +1,5 @@
-//! Every file says first why it exists and what it refuses. Cases that must not compile are shown to users by their
-//! error alone, and need no such word.
+//! Every file says first why it exists and what it refuses. Cases that must not compile are shown to users by
+//! their error alone, and need no such word.
 
 use crate::tidy::{Found, Tree};
 

@@ -1,4 +1,5 @@
-//! A test that is ignored tests nothing and looks as if it did. A test whose server is absent skips itself, aloud.
+//! A test that is ignored tests nothing and looks as if it did. A test whose server is absent skips itself,
+//! aloud.
 
 use proc_macro2::{Delimiter, TokenTree};
 
@@ -36,7 +37,8 @@ mod tests {
 
     #[test]
     fn an_ignored_test_is_caught_also_behind_a_condition() {
-        let code = "//! Why.\n#[test]\n#[ignore = \"slow\"]\nfn a() {}\n#[cfg_attr(miri, ignore)]\nfn b() {}\n\
+        let code = "//! Why.\n#[test]\n#[ignore = \"slow\"]\nfn a() {}\n#[cfg_attr(miri, ignore)]\n\
+                    fn b() {}\n\
                     #[ignore]\nfn c() {}\n#[doc(ignore)]\nfn d() {}\n";
         assert_eq!(lines("ignored-test", "crates/a/tests/a.rs", code), [3, 5, 7]);
     }

@@ -1,6 +1,6 @@
-//! Each service of the shop is laid out alike, and its arrows point one way: `infrastructure` → `application` →
-//! `domain`, and `published` → `domain`. The domain needs no serialised form, no bus and no database, and a service
-//! names nothing of another: it reads the other's published JSON with types of its own.
+//! Each service of the shop is laid out alike, and its arrows point one way: `infrastructure` → `application`
+//! → `domain`, and `published` → `domain`. The domain needs no serialised form, no bus and no database, and a
+//! service names nothing of another: it reads the other's published JSON with types of its own.
 
 use std::collections::BTreeSet;
 
@@ -33,13 +33,16 @@ pub(super) fn check(tree: &Tree, found: &mut Found<'_>) {
             }
             let other = path.below_root().filter(|name| path.segments[0] != "factum" && *name != service);
             if let Some(other) = other.filter(|name| services.contains(name)) {
-                found.at(&source.path, path.line, format!("`{service}` names nothing of `{other}` (`{spelled}`): read its published JSON with a type of its own"));
+                let instead =
+                    format!("`{service}` names nothing of `{other}` (`{spelled}`): read its published JSON");
+                found.at(&source.path, path.line, instead);
             }
         }
     }
 }
 
-/// The service and the layer that a file belongs to: `src/<service>/<layer>/..` or `src/<service>/<layer>.rs`.
+/// The service and the layer that a file belongs to: `src/<service>/<layer>/..` or
+/// `src/<service>/<layer>.rs`.
 fn place(path: &str) -> Option<(&str, &'static (&'static str, &'static [&'static str]))> {
     let (service, rest) = path.strip_prefix(SRC)?.split_once('/')?;
     let folder = rest.split('/').next()?.trim_end_matches(".rs");
@@ -60,8 +63,10 @@ mod tests {
 
     #[test]
     fn the_domain_of_a_service_knows_no_other_layer_and_no_wire() {
-        let code = "//! Why.\nuse serde::Serialize;\n#[serde(skip)]\nstruct A;\nuse factum::integration::Envelope;\n\
-                    use super::published::X;\nfn f() { sqlx::query(\"\"); }\nuse crate::ordering::application::Y;\n";
+        let code = "//! Why.\nuse serde::Serialize;\n#[serde(skip)]\nstruct A;\n\
+                    use factum::integration::Envelope;\n\
+                    use super::published::X;\nfn f() { sqlx::query(\"\"); }\n\
+                    use crate::ordering::application::Y;\n";
         assert_eq!(lines("layers", "examples/shop/src/ordering/domain/order.rs", code), [2, 3, 5, 6, 7, 8]);
         assert_eq!(
             lines("layers", "examples/shop/src/ordering/domain.rs", "//! Why.\nuse serde::Serialize;"),
@@ -71,7 +76,8 @@ mod tests {
 
     #[test]
     fn arrows_point_inwards() {
-        let code = "//! Why.\nuse super::super::infrastructure::Db;\nuse super::super::domain::Order;\nlet published = domain;\n";
+        let code = "//! Why.\nuse super::super::infrastructure::Db;\nuse super::super::domain::Order;\n\
+                    let published = domain;\n";
         assert_eq!(
             lines(
                 "layers",

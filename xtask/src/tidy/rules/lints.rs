@@ -1,5 +1,5 @@
-//! One set of lints for the whole house: every crate takes the workspace's, and those forbid `unsafe`. A crate that keeps
-//! its own list drifts. Manifests are scanned as text, which is honest for two fixed lines.
+//! One set of lints for the whole house: every crate takes the workspace's, and those forbid `unsafe`. A
+//! crate that keeps its own list drifts. Manifests are scanned as text, which is honest for two fixed lines.
 
 use crate::tidy::{Found, Tree};
 

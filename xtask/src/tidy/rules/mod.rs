@@ -1,5 +1,5 @@
-//! The rules, one module each. A rule is a name and a function from the tree to places: to add one, write its module
-//! with a test that it catches a violation, and a line in [`ALL`].
+//! The rules, one module each. A rule is a name and a function from the tree to places: to add one, write its
+//! module with a test that it catches a violation, and a line in [`ALL`].
 
 mod banned_text;
 mod clock;

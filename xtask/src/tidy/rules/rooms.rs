@@ -1,7 +1,9 @@
-//! The two halves of the core do not know each other: `domain/` names nothing of `integration/`, nor the reverse. They
-//! meet in `unit_of_work/`. What both need lies beside them (`event`, `error`, `port`). Doc comments may link anywhere.
+//! The two halves of the core do not know each other: `domain/` names nothing of `integration/`, nor the
+//! reverse. They meet in `unit_of_work/`. What both need lies beside them (`event`, `error`, `port`). Doc
+//! comments may link anywhere.
 //!
-//! A name that `lib.rs` exports from a room counts as that room's, so that there is no way round by the front door.
+//! A name that `lib.rs` exports from a room counts as that room's, so that there is no way round by the front
+//! door.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +38,7 @@ fn fault(path: &PathUse, room: &str, other: &str, exports: &BTreeMap<String, Str
     let spelled = path.spelled();
     if named == other || exports.get(named).is_some_and(|home| home == other) {
         return Some(format!(
-            "`{room}/` names nothing of `{other}/` (`{spelled}`): they meet in `unit_of_work/`; move this there"
+            "`{room}/` names nothing of `{other}/` (`{spelled}`): move what needs both to `unit_of_work/`"
         ));
     }
     let at_crate = path.segments.first().is_some_and(|first| first == "crate" || first == "factum");
@@ -79,7 +81,8 @@ mod tests {
     #[test]
     fn the_domain_names_nothing_of_integration_in_any_spelling() {
         let code = "//! Why.\nuse crate::integration::Envelope;\nuse crate::{error::Error, integration};\n\
-                    fn f() { super::super::integration::g(); }\nfn h() { println!(\"{}\", crate::integration::X); }\n";
+                    fn f() { super::super::integration::g(); }\n\
+                    fn h() { println!(\"{}\", crate::integration::X); }\n";
         assert_eq!(lines("rooms", DOMAIN, code), [2, 3, 4, 5]);
         assert_eq!(
             lines("rooms", "crates/factum/src/domain.rs", "//! Why.\nuse crate::integration::A;"),
@@ -97,7 +100,8 @@ mod tests {
     fn the_seam_names_both_and_doc_comments_link_anywhere() {
         let both = "//! Why.\nuse crate::{domain::Entity, integration::Envelope};\n";
         assert!(lines("rooms", "crates/factum/src/unit_of_work/mod.rs", both).is_empty());
-        let docs = "//! See [`crate::integration::Envelope`].\nuse crate::event::Event;\nuse crate::unit_of_work::UnitOfWork;\n";
+        let docs = "//! See [`crate::integration::Envelope`].\nuse crate::event::Event;\n\
+                    use crate::unit_of_work::UnitOfWork;\n";
         assert!(lines("rooms", DOMAIN, docs).is_empty());
     }
 

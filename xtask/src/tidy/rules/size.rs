@@ -1,5 +1,5 @@
-//! Limits that keep a file and a function readable at one sitting. A file counts without its inline test modules; a
-//! function counts from its signature to its last brace, tests too.
+//! Limits that keep a file and a function readable at one sitting. A file counts without its inline test
+//! modules; a function counts from its signature to its last brace, tests too.
 
 use syn::spanned::Spanned;
 use syn::visit::Visit;

@@ -1,5 +1,5 @@
-//! A test that sleeps is slow when it passes and wrong when the machine is busy: it waits for what it expects instead (a
-//! counted event, a notification, a clock of its own).
+//! A test that sleeps is slow when it passes and wrong when the machine is busy: it waits for what it expects
+//! instead (a counted event, a notification, a clock of its own).
 
 use crate::tidy::tokens::paths;
 use crate::tidy::{Found, Tree};

@@ -1,5 +1,5 @@
-//! No global state: two of anything in one process never share what they did not agree to share. A constant is free; a
-//! `static` that can change is not, save the ones named here with their reason.
+//! No global state: two of anything in one process never share what they did not agree to share. A constant
+//! is free; a `static` that can change is not, save the ones named here with their reason.
 
 use proc_macro2::TokenTree;
 use syn::visit::Visit;
@@ -9,8 +9,9 @@ use super::is_library;
 use crate::tidy::tokens::{each_position, is_punct, line_of, name_of};
 use crate::tidy::{Found, Tree};
 
-/// File and name of the one `static` that changes. Recording has one order across the root and the children of an
-/// aggregate, which know nothing of one another: a counter gives it. It means nothing but order, so sharing it is harmless.
+/// File and name of the one `static` that changes. Recording has one order across the root and the children
+/// of an aggregate, which know nothing of one another: a counter gives it. It means nothing but order, so
+/// sharing it is harmless.
 const RECORDING_ORDER: (&str, &str) = ("crates/factum/src/domain/events.rs", "NEXT_IN_ORDER");
 
 const CELLS: &[&str] = &[
@@ -104,9 +105,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_changeable_static_is_caught() {
-        let code = "//! Why.\nstatic A: AtomicUsize = AtomicUsize::new(0);\nstatic B: std::sync::Mutex<u8> = todo();\n\
+        let code = "//! Why.\nstatic A: AtomicUsize = AtomicUsize::new(0);\n\
+                    static B: std::sync::Mutex<u8> = todo();\n\
                     fn f() { static C: OnceLock<u8> = OnceLock::new(); }\nstatic mut D: u8 = 0;\n\
-                    thread_local! { static E: Cell<u8> = Cell::new(0); }\nstatic F: Option<LazyLock<u8>> = None;\n";
+                    thread_local! { static E: Cell<u8> = Cell::new(0); }\n\
+                    static F: Option<LazyLock<u8>> = None;\n";
         assert_eq!(lines("static-state", PATH, code), [2, 3, 4, 5, 6, 7]);
     }
 
@@ -123,7 +126,8 @@ mod tests {
 
     #[test]
     fn one_counter_orders_recording_and_a_second_is_caught() {
-        let code = "//! Why.\nstatic NEXT_IN_ORDER: AtomicU64 = AtomicU64::new(0);\nstatic OTHER: AtomicU64 = AtomicU64::new(0);\n";
+        let code = "//! Why.\nstatic NEXT_IN_ORDER: AtomicU64 = AtomicU64::new(0);\n\
+                    static OTHER: AtomicU64 = AtomicU64::new(0);\n";
         assert_eq!(lines("static-state", "crates/factum/src/domain/events.rs", code), [3]);
         assert_eq!(lines("static-state", PATH, code), [2, 3]);
     }
