@@ -1,0 +1,85 @@
+//! Phase two: what reacts to a domain event, inside the transaction that made it true.
+
+use std::any::Any;
+use std::future::Future;
+use std::marker::PhantomData;
+
+use super::{DomainEvent, short_name};
+use crate::{BoxFuture, Outcome, UnitOfWork, port::Store};
+
+/// Reacts to one type of domain event, inside the unit of work that dispatches it.
+///
+/// Implemented for every `async fn(&E, &mut UnitOfWork<S>) -> Outcome`; implement it on a struct to carry state. It
+/// runs once per commit, but may run several times, because a unit of work that lost a race is run again: it touches
+/// nothing but the unit of work, and does not rely on the order of handlers.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle `{E}`",
+    note = "a handler is `async fn(&{E}, &mut UnitOfWork<S>) -> Outcome`, or a struct that implements `Handler<{E}, S>`",
+    note = "an async closure that captures state is not a handler: put the state in a struct"
+)]
+pub trait Handler<E: DomainEvent, S: Store>: Send + Sync + 'static {
+    /// Reacts. `Err` rolls everything back: rows, outbox, what other handlers did.
+    fn handle(&self, event: &E, uow: &mut UnitOfWork<S>) -> impl Future<Output = Outcome> + Send;
+
+    /// What errors and listings call it.
+    fn name(&self) -> &'static str {
+        short_name::<Self>()
+    }
+}
+
+/// Spells `async fn(&'a E, &'a mut UnitOfWork<S>)`, a handler or a subscriber, as a bound whose future is known to be
+/// `Send`.
+#[doc(hidden)]
+pub trait HandlerFn<'a, E: 'a, S: Store>: Fn(&'a E, &'a mut UnitOfWork<S>) -> Self::Running {
+    type Running: Future<Output = Outcome> + Send + 'a;
+}
+
+impl<'a, E: 'a, S: Store, F, R> HandlerFn<'a, E, S> for F
+where
+    F: Fn(&'a E, &'a mut UnitOfWork<S>) -> R,
+    R: Future<Output = Outcome> + Send + 'a,
+{
+    type Running = R;
+}
+
+impl<E: DomainEvent, S: Store, F> Handler<E, S> for F
+where
+    F: for<'a> HandlerFn<'a, E, S> + Send + Sync + 'static,
+{
+    async fn handle(&self, event: &E, uow: &mut UnitOfWork<S>) -> Outcome {
+        self(event, uow).await
+    }
+}
+
+/// [`Handler`] with its event type and future erased, so that a registry can hold it.
+pub(crate) trait ErasedHandler<S: Store>: Send + Sync {
+    fn handle<'a>(&'a self, event: &'a dyn DomainEvent, uow: &'a mut UnitOfWork<S>)
+    -> BoxFuture<'a, Outcome>;
+    fn name(&self) -> &'static str;
+}
+
+pub(super) struct Erased<E, H>(H, PhantomData<fn(E)>);
+
+impl<E, H> Erased<E, H> {
+    pub(super) fn new(handler: H) -> Self {
+        Self(handler, PhantomData)
+    }
+}
+
+impl<E: DomainEvent, S: Store, H: Handler<E, S>> ErasedHandler<S> for Erased<E, H> {
+    fn handle<'a>(
+        &'a self,
+        event: &'a dyn DomainEvent,
+        uow: &'a mut UnitOfWork<S>,
+    ) -> BoxFuture<'a, Outcome> {
+        match (event as &dyn Any).downcast_ref::<E>() {
+            Some(event) => Box::pin(self.0.handle(event, uow)),
+            // The registry is keyed by event type.
+            None => Box::pin(async { Err("an event was dispatched to a handler of another type".into()) }),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+}

@@ -1,0 +1,21 @@
+//! What adapters implement and applications do not name; outside semantic versioning.
+
+mod ids;
+mod inbox;
+mod outbox;
+mod store;
+mod timer;
+
+pub use ids::{Ids, SystemIds};
+pub use inbox::{Claim, Claiming, InboxStore, Mark, Waiting};
+pub use outbox::{BucketSet, FailedTry, GivenUp, Lease, OutboxRow, OutboxStore, Read, Settlement};
+pub use store::{Access, Intent, NotCommitted, Store};
+pub use timer::Timer;
+
+use crate::integration::Source;
+
+/// The one constructor of [`Committed`](crate::Committed) outside a commit. Whoever calls it answers for it: the value
+/// is a row read back from an outbox, which only a commit can have put there.
+pub fn read_back<T>(value: T, source: Source) -> crate::Committed<T> {
+    crate::Committed::proven(value, crate::integration::Proof { source, ids: std::sync::Arc::new(SystemIds) })
+}

@@ -1,0 +1,160 @@
+//! The outbox as the relay sees it: rows of committed transactions, taken by state, fenced by epoch.
+
+use std::time::Duration;
+
+use crate::integration::OnDeadLetter;
+use crate::{BoxError, BoxFuture, Committed, Envelope};
+
+/// The outbox of one store, as a relay sees it. Object-safe: apart from [`Store`](super::Store), which applications see.
+pub trait OutboxStore: Send + Sync {
+    /// Renews what `owner` holds, takes every bucket that is free or expired, and answers all that it holds now. Judged
+    /// by the store's clock only; a bucket that changes hands gets a higher epoch.
+    fn lease<'a>(&'a self, owner: &'a str, duration: Duration)
+    -> BoxFuture<'a, Result<Vec<Lease>, BoxError>>;
+
+    /// Gives back at once what `owner` holds.
+    fn release<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<(), BoxError>>;
+
+    /// The oldest committed rows of these buckets above a `seq`, at most so many and so much, in `seq` order. Rows whose
+    /// key is held by a dead letter are left out; none at all while a halt is on.
+    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Vec<OutboxRow>, BoxError>>;
+
+    /// Deletes what was confirmed, writes down what failed, and moves what was given up to the dead letters, all in one
+    /// transaction, and only in buckets whose lease still has this owner and epoch. Answers how many rows it changed.
+    fn settle<'a>(
+        &'a self,
+        owner: &'a str,
+        leases: &'a [Lease],
+        settlement: &'a Settlement,
+    ) -> BoxFuture<'a, Result<usize, BoxError>>;
+
+    /// Waits until a commit of this process has put something in the outbox since the last call returned. A hint: it
+    /// may come late, or for nothing.
+    fn hint(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A relay's right to a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lease {
+    /// 0 to 63.
+    pub bucket: u8,
+    /// Ascends whenever the bucket changes hands.
+    pub epoch: i64,
+}
+
+/// A set of the 64 buckets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BucketSet(u64);
+
+impl BucketSet {
+    /// All 64.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Puts a bucket in.
+    pub fn insert(&mut self, bucket: u8) {
+        self.0 |= 1 << (bucket % 64);
+    }
+
+    /// Whether a bucket is in.
+    pub fn contains(self, bucket: u8) -> bool {
+        self.0 & (1 << (bucket % 64)) != 0
+    }
+
+    /// Whether no bucket is in.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many buckets are in.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The buckets, ascending.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (0..64).filter(move |bucket| self.contains(*bucket))
+    }
+
+    /// Bit `n` for bucket `n`.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromIterator<u8> for BucketSet {
+    fn from_iter<I: IntoIterator<Item = u8>>(buckets: I) -> Self {
+        let mut set = Self::default();
+        buckets.into_iter().for_each(|bucket| set.insert(bucket));
+        set
+    }
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Whose rows.
+    pub buckets: BucketSet,
+    /// Rows above this `seq` only: the floor, a hint for speed. 0 reads from the start.
+    pub above: i64,
+    /// At most so many rows.
+    pub rows_max: usize,
+    /// About so many bytes of data at most; one row comes even if it is larger.
+    pub bytes_max: usize,
+}
+
+/// A row of the outbox, and the proof that its transaction committed: it was read back.
+#[derive(Debug)]
+pub struct OutboxRow {
+    /// Orders within a key.
+    pub seq: i64,
+    /// 0 to 63.
+    pub bucket: u8,
+    /// How often a bus has refused it so far.
+    pub attempts: u32,
+    /// What to publish.
+    pub envelope: Committed<Envelope>,
+}
+
+/// What became of rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// Confirmed by the bus: to be deleted, by `seq`.
+    pub confirmed: Vec<i64>,
+    /// Refused, and to be tried again.
+    pub failed: Vec<FailedTry>,
+    /// Refused too often.
+    pub given_up: Vec<GivenUp>,
+}
+
+impl Settlement {
+    /// Whether there is nothing to settle.
+    pub fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.failed.is_empty() && self.given_up.is_empty()
+    }
+}
+
+/// A row that the bus refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedTry {
+    /// The row.
+    pub seq: i64,
+    /// Refusals so far, this one included.
+    pub attempts: u32,
+    /// When the relay means to try again; for people to see.
+    pub again_after: Duration,
+    /// What the bus said.
+    pub reason: String,
+}
+
+/// A row that becomes a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The row.
+    pub seq: i64,
+    /// Refusals, the last included.
+    pub attempts: u32,
+    /// What the bus said last.
+    pub reason: String,
+    /// What becomes of the rest of its key.
+    pub policy: OnDeadLetter,
+}

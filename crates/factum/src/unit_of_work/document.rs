@@ -1,0 +1,90 @@
+//! Ready-made persistence: an aggregate's state as JSON in one table, on any store that has one.
+
+use std::fmt::Display;
+use std::future::Future;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Loaded, Persist, Version, Written};
+use crate::port::Store;
+use crate::{AggregateRoot, BoxError};
+
+/// An aggregate whose state is kept as one JSON document, by collection and id.
+///
+/// The domain stays free of serialisation: the state is a type of its own, next to the other infrastructure.
+pub trait Document: AggregateRoot<Id: Display> + Sized + Send + Sync + 'static {
+    /// The collection's name: 1 to 64 bytes. It is stored; renaming it loses what was stored under the old one.
+    const COLLECTION: &'static str;
+
+    /// What is stored.
+    type State: Serialize + DeserializeOwned + Send;
+
+    /// The state of an aggregate.
+    fn state(&self) -> Self::State;
+
+    /// The aggregate of a state. It records nothing.
+    fn restore(state: Self::State) -> Self;
+}
+
+/// A store that keeps documents.
+pub trait Documents: Store {
+    /// The document and its version.
+    fn get(
+        connection: &mut Self::Connection,
+        collection: &'static str,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<(Vec<u8>, Version)>, BoxError>> + Send;
+
+    /// Inserts a document as version 1 (`expected` is `None`), or replaces version `expected` by the next.
+    fn put(
+        connection: &mut Self::Connection,
+        collection: &'static str,
+        id: &str,
+        expected: Option<Version>,
+        document: Vec<u8>,
+    ) -> impl Future<Output = Result<Written, BoxError>> + Send;
+
+    /// Deletes version `expected` of a document.
+    fn delete(
+        connection: &mut Self::Connection,
+        collection: &'static str,
+        id: &str,
+        expected: Version,
+    ) -> impl Future<Output = Result<Written, BoxError>> + Send;
+}
+
+impl<S: Documents, A: Document> Persist<S> for A {
+    async fn load(id: &A::Id, connection: &mut S::Connection) -> Result<Option<Loaded<A>>, BoxError> {
+        let id = id.to_string();
+        let Some((document, version)) = S::get(connection, A::COLLECTION, &id).await? else {
+            return Ok(None);
+        };
+        let state = serde_json::from_slice(&document).map_err(|error| {
+            format!("{} {id}: the stored document is not its state: {error}", A::COLLECTION)
+        })?;
+        Ok(Some(Loaded::new(A::restore(state), version)))
+    }
+
+    async fn insert(&self, connection: &mut S::Connection) -> Result<Written, BoxError> {
+        put::<S, A>(self, connection, None).await
+    }
+
+    async fn update(&self, version: Version, connection: &mut S::Connection) -> Result<Written, BoxError> {
+        put::<S, A>(self, connection, Some(version)).await
+    }
+
+    async fn delete(&self, version: Version, connection: &mut S::Connection) -> Result<Written, BoxError> {
+        S::delete(connection, A::COLLECTION, &self.id().to_string(), version).await
+    }
+}
+
+/// Encoded before anything is awaited, so that no state has to live across an await.
+fn put<'a, S: Documents, A: Document>(
+    aggregate: &A,
+    connection: &'a mut S::Connection,
+    expected: Option<Version>,
+) -> impl Future<Output = Result<Written, BoxError>> + Send + use<'a, S, A> {
+    let id = aggregate.id().to_string();
+    let document = serde_json::to_vec(&aggregate.state());
+    async move { S::put(connection, A::COLLECTION, &id, expected, document?).await }
+}
