@@ -14,7 +14,7 @@ pub(super) fn core(tree: &Tree, found: &mut Found<'_>) {
         for (name, chain) in tree.metadata.closure(package) {
             if NOT_IN_CORE.contains(&name.as_str()) || name.starts_with("sqlx-") {
                 let instead =
-                    format!("the core reaches `{name}` ({chain}): what needs it belongs into an adapter");
+                    format!("the core reaches `{name}` ({chain}): what needs it belongs in an adapter");
                 found.at(manifest, 1, instead);
             }
         }
