@@ -2,3 +2,7 @@
 //!
 //! Nothing here reads a clock, draws a random number or awaits: time and seeds come in. The production driver, a
 //! simulator and tests run the same code.
+
+mod backoff;
+
+pub use backoff::{Backoff, Jitter};
