@@ -12,6 +12,8 @@
 //! - [`memory`]: a store and a bus in memory, for a quick start and for tests
 //! - [`port`]: what adapters implement; outside semantic versioning
 
+#[doc(hidden)]
+pub mod call;
 pub mod domain;
 mod error;
 mod event;

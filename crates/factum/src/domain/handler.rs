@@ -5,6 +5,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 
 use super::{DomainEvent, short_name};
+use crate::call::AsyncCall;
 use crate::{BoxFuture, Outcome, UnitOfWork, port::Store};
 
 /// Reacts to one type of domain event, inside the unit of work that dispatches it.
@@ -27,24 +28,9 @@ pub trait Handler<E: DomainEvent, S: Store>: Send + Sync + 'static {
     }
 }
 
-/// Spells `async fn(&'a E, &'a mut UnitOfWork<S>)`, a handler or a subscriber, as a bound whose future is known to be
-/// `Send`.
-#[doc(hidden)]
-pub trait HandlerFn<'a, E: 'a, S: Store>: Fn(&'a E, &'a mut UnitOfWork<S>) -> Self::Running {
-    type Running: Future<Output = Outcome> + Send + 'a;
-}
-
-impl<'a, E: 'a, S: Store, F, R> HandlerFn<'a, E, S> for F
-where
-    F: Fn(&'a E, &'a mut UnitOfWork<S>) -> R,
-    R: Future<Output = Outcome> + Send + 'a,
-{
-    type Running = R;
-}
-
 impl<E: DomainEvent, S: Store, F> Handler<E, S> for F
 where
-    F: for<'a> HandlerFn<'a, E, S> + Send + Sync + 'static,
+    F: for<'a> AsyncCall<'a, E, S> + Send + Sync + 'static,
 {
     async fn handle(&self, event: &E, uow: &mut UnitOfWork<S>) -> Outcome {
         self(event, uow).await

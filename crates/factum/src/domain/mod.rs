@@ -14,8 +14,6 @@ pub use dispatcher::{Dispatcher, Registration};
 pub use entity::{AggregateRoot, Entity, Records, Visit};
 pub use events::{DomainEvent, DomainEvents};
 pub use handler::Handler;
-#[doc(hidden)]
-pub use handler::HandlerFn;
 
 pub(crate) use dispatcher::{Reaction, TypeIdHasher};
 pub(crate) use events::{Recorded, next_in_order};

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::{Envelope, IntegrationEvent};
-use crate::domain::HandlerFn;
+use crate::call::AsyncCall;
 use crate::port::Store;
 use crate::{BoxFuture, Outcome, UnitOfWork};
 
@@ -58,7 +58,7 @@ pub trait Subscriber<E: IntegrationEvent, S: Store>: Send + Sync + 'static {
 
 impl<E: IntegrationEvent, S: Store, F> Subscriber<E, S> for F
 where
-    F: for<'a> HandlerFn<'a, Received<E>, S> + Send + Sync + 'static,
+    F: for<'a> AsyncCall<'a, Received<E>, S> + Send + Sync + 'static,
 {
     async fn receive(&self, received: &Received<E>, uow: &mut UnitOfWork<S>) -> Outcome {
         self(received, uow).await

@@ -64,10 +64,14 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_and_stays_under_the_longest() {
-        for (attempt, most) in [(0, 200), (1, 200), (2, 400), (5, 3_200), (12, 300_000), (u32::MAX, 300_000)] {
+        for (attempt, most) in [(0, 200), (1, 200), (2, 400), (5, 3_200), (12, 300_000), (u32::MAX, 300_000)]
+        {
             let longest = longest_of(attempt);
             assert!(longest <= MILLIS(most), "attempt {attempt} waited {longest:?}");
-            assert!(longest >= MILLIS(most * 9 / 10), "attempt {attempt} never waited near {most} ms: {longest:?}");
+            assert!(
+                longest >= MILLIS(most * 9 / 10),
+                "attempt {attempt} never waited near {most} ms: {longest:?}"
+            );
         }
     }
 

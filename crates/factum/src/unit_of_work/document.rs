@@ -5,9 +5,9 @@ use std::future::Future;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Loaded, Persist, Version, Written};
+use super::{Loaded, Persist, UnitOfWork, Version, Written};
 use crate::port::Store;
-use crate::{AggregateRoot, BoxError};
+use crate::{AggregateRoot, BoxError, Error};
 
 /// An aggregate whose state is kept as one JSON document, by collection and id.
 ///
@@ -44,6 +44,14 @@ pub trait Documents: Store {
         document: Vec<u8>,
     ) -> impl Future<Output = Result<Written, BoxError>> + Send;
 
+    /// The documents of a collection whose ids come after `after`, in the order of their ids (bytewise), at most `most`.
+    fn scan(
+        connection: &mut Self::Connection,
+        collection: &'static str,
+        after: &str,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<(String, Vec<u8>)>, BoxError>> + Send;
+
     /// Deletes version `expected` of a document.
     fn delete(
         connection: &mut Self::Connection,
@@ -53,15 +61,41 @@ pub trait Documents: Store {
     ) -> impl Future<Output = Result<Written, BoxError>> + Send;
 }
 
+impl<S: Documents> UnitOfWork<S> {
+    /// The states of all documents of a kind, as the tables have them: what is tracked here and not written yet is not
+    /// seen. Page by page; each holds at most `most`, and `after` is the id at which the last one ended (`""` to begin).
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn scan<A: Document>(
+        &mut self,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<(String, A::State)>, Error> {
+        let connection = self.connection().await?;
+        let page = S::scan(connection, A::COLLECTION, after, most).await.map_err(Error::Store)?;
+        page.into_iter()
+            .map(|(id, document)| match read::<A>(&id, &document) {
+                Ok(state) => Ok((id, state)),
+                Err(error) => Err(Error::Store(error)),
+            })
+            .collect()
+    }
+}
+
+fn read<A: Document>(id: &str, document: &[u8]) -> Result<A::State, BoxError> {
+    serde_json::from_slice(document).map_err(|error| {
+        format!("{} {id}: the stored document is not its state: {error}", A::COLLECTION).into()
+    })
+}
+
 impl<S: Documents, A: Document> Persist<S> for A {
     async fn load(id: &A::Id, connection: &mut S::Connection) -> Result<Option<Loaded<A>>, BoxError> {
         let id = id.to_string();
         let Some((document, version)) = S::get(connection, A::COLLECTION, &id).await? else {
             return Ok(None);
         };
-        let state = serde_json::from_slice(&document).map_err(|error| {
-            format!("{} {id}: the stored document is not its state: {error}", A::COLLECTION)
-        })?;
+        let state = read::<A>(&id, &document)?;
         Ok(Some(Loaded::new(A::restore(state), version)))
     }
 
