@@ -12,6 +12,9 @@
 //! - [`memory`]: a store and a bus in memory, for a quick start and for tests
 //! - [`port`]: what adapters implement; outside semantic versioning
 
+// Derived code says `::factum`, in this crate's own tests as well.
+extern crate self as factum;
+
 #[doc(hidden)]
 pub mod call;
 pub mod domain;

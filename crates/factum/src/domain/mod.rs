@@ -8,6 +8,8 @@ mod dispatcher;
 mod entity;
 mod events;
 mod handler;
+#[doc(hidden)]
+pub mod unmarked;
 
 pub use children::Children;
 pub use dispatcher::{Dispatcher, Registration};

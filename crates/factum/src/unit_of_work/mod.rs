@@ -15,7 +15,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::domain::next_in_order;
-use crate::port::{Access, Ids, Intent, Store};
+use crate::port::{Access, Ids, Intent, Observer, Saved, Store};
 use crate::{Dispatcher, Envelope, Error};
 
 pub use announce::Translation;
@@ -65,6 +65,8 @@ pub struct UnitOfWork<S: Store> {
     lent: bool,
     /// A misuse that surfaces at the next write, because `add` cannot fail.
     defect: Option<Error>,
+    /// Who looks on, and what there is to see.
+    watched: Option<(Arc<dyn Observer>, Saved)>,
 }
 
 impl<S: Store> UnitOfWork<S> {
@@ -85,6 +87,7 @@ impl<S: Store> UnitOfWork<S> {
             cause: None,
             lent: false,
             defect: None,
+            watched: work.observer.as_ref().map(|observer| (Arc::clone(observer), Saved::default())),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::announce::Cause;
 use super::save::Progress;
 use super::{UnitOfWork, Work};
-use crate::port::{Claim, Claiming, Mark, Store};
+use crate::port::{Claim, Claiming, HandledDelivery, Mark, Store};
 use crate::{Envelope, Error, Subscription};
 
 /// What a committed reception found and did.
@@ -62,10 +62,7 @@ impl<S: Store> Work<S> {
                 let changes = uow.commit(progress).await?;
                 Ok(Reception { claims, dispatched: changes.dispatched })
             }
-            Err(error) => {
-                uow.roll_back().await;
-                Err(error)
-            }
+            Err(error) => Err(uow.fail(error).await),
         }
     }
 }
@@ -81,6 +78,14 @@ impl<S: Store> UnitOfWork<S> {
         let mut progress = Progress::default();
         let mut marks = Vec::new();
         for (envelope, claim) in claiming.envelopes.iter().zip(&claims) {
+            if let Some((_, saved)) = &mut self.watched {
+                saved.received.push(HandledDelivery {
+                    subscription: subscription.name().into(),
+                    event: envelope.r#type.clone().into_owned(),
+                    id: envelope.id.clone(),
+                    claim: *claim,
+                });
+            }
             if *claim == Claim::First {
                 self.handle_one(work, subscription, envelope, &mut progress).await?;
                 mark(&mut marks, envelope);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::UnitOfWork;
 use crate::domain::{Reaction, Recorded};
 use crate::integration::Proof;
-use crate::port::{Access, NotCommitted, Store};
+use crate::port::{Access, Dispatched, NotCommitted, Store};
 use crate::{Committed, Error, EventId, Limits};
 
 /// What a unit of work has committed.
@@ -59,11 +59,17 @@ impl<S: Store> UnitOfWork<S> {
         }
         match self.prepare().await {
             Ok(progress) => self.commit(progress).await,
-            Err(error) => {
-                self.roll_back().await;
-                Err(error)
-            }
+            Err(error) => Err(self.fail(error).await),
         }
+    }
+
+    /// Rolls back, and answers why.
+    pub(super) async fn fail(self, error: Error) -> Error {
+        if let Some((observer, _)) = &self.watched {
+            observer.failed(&error);
+        }
+        self.roll_back().await;
+        error
     }
 
     /// All of a save but the commit.
@@ -75,12 +81,21 @@ impl<S: Store> UnitOfWork<S> {
     }
 
     pub(super) async fn commit(self, progress: Progress) -> Result<Committed<Changes>, Error> {
-        let Self { tx, outbox, ids, context, .. } = self;
+        let Self { tx, outbox, ids, context, mut watched, .. } = self;
         let announced = outbox.iter().map(|envelope| envelope.id.clone()).collect();
-        S::commit(tx, outbox).await.map_err(|failure| match failure {
+        if let Some((_, saved)) = &mut watched {
+            (saved.source, saved.announced) = (context.source.to_string(), outbox.clone());
+        }
+        let outcome = S::commit(tx, outbox).await.map_err(|failure| match failure {
             NotCommitted::RolledBack(error) => Error::Store(error),
             NotCommitted::Unknown(error) => Error::OutcomeUnknown(error),
-        })?;
+        });
+        match (&outcome, &watched) {
+            (Ok(()), Some((observer, saved))) => observer.committed(saved),
+            (Err(error), Some((observer, _))) => observer.failed(error),
+            (_, None) => {}
+        }
+        outcome?;
         let changes = Changes { announced, dispatched: progress.dispatched, written: progress.written };
         Ok(Committed::proven(changes, Proof { source: context.source, ids }))
     }
@@ -131,7 +146,16 @@ impl<S: Store> UnitOfWork<S> {
         let dispatcher = Arc::clone(&self.dispatcher);
         let mut written = false;
         for (at, Recorded { event, .. }) in wave.drain(..) {
-            for reaction in dispatcher.reactions_to(&*event) {
+            let reactions = dispatcher.reactions_to(&*event);
+            if let Some((_, saved)) = &mut self.watched {
+                saved.dispatched.push(Dispatched {
+                    event: event.name(),
+                    value: format!("{event:?}"),
+                    aggregate: self.tracker.name_and_id(at),
+                    handlers: reactions.iter().map(Reaction::name).collect(),
+                });
+            }
+            for reaction in reactions {
                 let outcome = match reaction {
                     Reaction::Announce(translation) => translation.announce(&*event, self),
                     Reaction::Handle(handler) => {

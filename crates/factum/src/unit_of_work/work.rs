@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Context, Limits, UnitOfWork};
 use crate::integration::Source;
-use crate::port::{Access, Ids, Store, SystemIds};
+use crate::port::{Access, Ids, Observer, Store, SystemIds};
 use crate::{BoxError, Committed, Dispatcher, Error, Sort};
 
 /// Opens units of work: a store, the handlers that react in it, and in whose name they announce. Cheap to clone.
@@ -14,6 +14,7 @@ pub struct Work<S: Store> {
     pub(super) store: S,
     pub(super) dispatcher: Arc<Dispatcher<S>>,
     pub(super) ids: Arc<dyn Ids>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) context: Context,
     pub(super) limits: Limits,
 }
@@ -24,6 +25,7 @@ impl<S: Store> Clone for Work<S> {
             store: self.store.clone(),
             dispatcher: Arc::clone(&self.dispatcher),
             ids: Arc::clone(&self.ids),
+            observer: self.observer.clone(),
             context: self.context.clone(),
             limits: self.limits,
         }
@@ -37,6 +39,7 @@ impl<S: Store> Work<S> {
             store,
             dispatcher: Arc::new(dispatcher),
             ids: Arc::new(SystemIds),
+            observer: None,
             context: Context::of(source),
             limits: Limits::default(),
         }
@@ -59,6 +62,13 @@ impl<S: Store> Work<S> {
     #[must_use]
     pub fn ids(mut self, ids: impl Ids + 'static) -> Self {
         self.ids = Arc::new(ids);
+        self
+    }
+
+    /// The same, and somebody looks on.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
