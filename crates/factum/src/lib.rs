@@ -13,6 +13,8 @@
 //! - [`port`]: what adapters implement; outside semantic versioning
 
 // Derived code says `::factum`, in this crate's own tests as well.
+#[cfg(test)]
+#[allow(unused_extern_crates)]
 extern crate self as factum;
 
 #[doc(hidden)]
