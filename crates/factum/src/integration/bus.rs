@@ -42,6 +42,25 @@ pub trait EventBus: Send + Sync {
     fn close<'a>(&'a self, deadline: Duration) -> BoxFuture<'a, ()>;
 }
 
+/// A shared bus is a bus, whatever is behind it.
+impl<B: EventBus + ?Sized> EventBus for Arc<B> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn publish<'a>(&'a self, batch: Vec<Publication>) -> BoxFuture<'a, Result<(), BoxError>> {
+        (**self).publish(batch)
+    }
+
+    fn subscribe<'a>(&'a self, interest: Interest) -> BoxFuture<'a, Result<Box<dyn Deliveries>, BoxError>> {
+        (**self).subscribe(interest)
+    }
+
+    fn close<'a>(&'a self, deadline: Duration) -> BoxFuture<'a, ()> {
+        (**self).close(deadline)
+    }
+}
+
 /// A bus's answer to the publishing of one envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

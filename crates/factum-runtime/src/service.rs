@@ -1,0 +1,148 @@
+//! One service of an application: its relay and its subscriptions, started and stopped together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use factum::integration::Inspect;
+use factum::port::{InboxStore, OutboxStore, Store};
+use factum::{Error, EventBus, Subscription, Work};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::{Counters, Receiver, ReceiverOptions, Relay, RelayOptions};
+
+/// One service: what its store announces is published, and what others tell it is received.
+///
+/// ```no_run
+/// # async fn example<S>(work: factum::Work<S>, bus: factum::memory::MemoryBus, shipping: factum::Subscription<S>)
+/// # -> Result<(), factum::Error>
+/// # where S: factum::Store + factum::port::OutboxStore + factum::port::InboxStore + factum::integration::Inspect {
+/// use factum_runtime::Service;
+///
+/// let running = Service::new(work).subscription(shipping).start(&bus);
+/// // ..
+/// running.stop().await
+/// # }
+/// ```
+pub struct Service<S: Store> {
+    work: Work<S>,
+    subscriptions: Vec<Subscription<S>>,
+    relays: bool,
+    relay_options: RelayOptions,
+    receiver_options: ReceiverOptions,
+    counters: Arc<Counters>,
+}
+
+impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
+    /// A service with a relay and no subscriptions yet.
+    pub fn new(work: Work<S>) -> Self {
+        Self {
+            work,
+            subscriptions: Vec::new(),
+            relays: true,
+            relay_options: RelayOptions::default(),
+            receiver_options: ReceiverOptions::default(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Adds a subscription.
+    #[must_use]
+    pub fn subscription(mut self, subscription: Subscription<S>) -> Self {
+        self.subscriptions.push(subscription);
+        self
+    }
+
+    /// Leaves the relay to another process.
+    #[must_use]
+    pub fn without_relay(mut self) -> Self {
+        self.relays = false;
+        self
+    }
+
+    /// Changes how the relay works.
+    #[must_use]
+    pub fn relay(mut self, change: impl FnOnce(&mut RelayOptions)) -> Self {
+        change(&mut self.relay_options);
+        self
+    }
+
+    /// Changes how its subscriptions work.
+    #[must_use]
+    pub fn receive(mut self, change: impl FnOnce(&mut ReceiverOptions)) -> Self {
+        change(&mut self.receiver_options);
+        self
+    }
+
+    /// Starts it on the current tokio runtime. Dropping what it returns ends it as a kill would: nothing is lost.
+    pub fn start<B: EventBus + Clone + 'static>(self, bus: &B) -> Running<S> {
+        let Self { work, subscriptions, relays, relay_options, receiver_options, counters } = self;
+        let bus: Arc<dyn EventBus> = Arc::new(bus.clone());
+        let (stop, stopped) = watch::channel(false);
+        let shutdown = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|stop| *stop).await) }
+        };
+        let mut tasks = JoinSet::new();
+        for subscription in subscriptions {
+            let receiver = Receiver::new(work.clone(), subscription, Arc::clone(&bus))
+                .options(|options| *options = receiver_options.clone())
+                .counters(Arc::clone(&counters));
+            tasks.spawn(receiver.run(shutdown()));
+        }
+        if relays {
+            let relay = Relay::new(Arc::new(work.store().clone()), bus)
+                .options(|options| *options = relay_options.clone());
+            tasks.spawn(relay.run(shutdown()));
+        }
+        Running { work, stop, tasks, counters }
+    }
+}
+
+/// A service at work.
+#[must_use = "dropping it ends the service"]
+pub struct Running<S: Store> {
+    work: Work<S>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<Result<(), Error>>,
+    counters: Arc<Counters>,
+}
+
+impl<S: Store + Inspect> Running<S> {
+    /// How often [`drain`](Self::drain) looks.
+    const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+    /// What its subscriptions have done since it was started.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Takes nothing new, finishes or hands back what is in flight, and ends.
+    ///
+    /// # Errors
+    /// The first error that ended one of its tasks.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(outcome) => outcome?,
+                Err(error) => return Err(Error::Bus(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing publishable is left in the outbox, then stops. What is parked stays.
+    ///
+    /// # Errors
+    /// As for [`stop`](Self::stop), and [`Error::Store`] if the outbox cannot be counted.
+    pub async fn drain(self) -> Result<(), Error> {
+        loop {
+            let backlog = self.work.store().backlog().await.map_err(Error::Store)?;
+            if backlog.outbox <= backlog.parked {
+                return self.stop().await;
+            }
+            tokio::time::sleep(Self::LOOK_AGAIN).await;
+        }
+    }
+}
