@@ -1,0 +1,74 @@
+//! What tools see of a store in memory, and what a person can do to its dead letters.
+
+use super::MemoryStore;
+use super::state::State;
+use crate::integration::{Backlog, DeadLetter, Inspect, Side};
+use crate::{BoxError, BoxFuture, Envelope, EventId};
+
+impl State {
+    fn backlog(&self) -> Backlog {
+        let behind = match self.letters.relay_is_free() {
+            true => 0,
+            false => self.outbox.envelopes().filter(|envelope| self.letters.relay_holds(envelope)).count(),
+        };
+        let handled: usize = self.subscriptions.values().map(|inbox| inbox.handled.len()).sum();
+        Backlog {
+            outbox: self.outbox.len() as u64,
+            oldest: self.outbox.envelopes().map(|envelope| envelope.time).min(),
+            inbox: handled as u64,
+            dead_letters: self.letters.dead().len() as u64,
+            parked: (self.letters.waiting() + behind) as u64,
+        }
+    }
+}
+
+impl Inspect for MemoryStore {
+    fn backlog<'a>(&'a self) -> BoxFuture<'a, Result<Backlog, BoxError>> {
+        Box::pin(async move { Ok(self.0.state().backlog()) })
+    }
+
+    fn dead_letters<'a>(&'a self, most: usize) -> BoxFuture<'a, Result<Vec<DeadLetter>, BoxError>> {
+        Box::pin(async move {
+            let state = self.0.state();
+            let dead = state.letters.dead().into_iter().take(most);
+            let shown = dead.map(|(side, letter)| {
+                let envelope = Envelope::clone(&letter.envelope);
+                DeadLetter::new(side, envelope, letter.reason.clone(), letter.attempts, letter.at)
+            });
+            Ok(shown.collect())
+        })
+    }
+
+    fn requeue<'a>(
+        &'a self,
+        side: &'a Side,
+        source: &'a str,
+        id: &'a EventId,
+    ) -> BoxFuture<'a, Result<bool, BoxError>> {
+        Box::pin(async move {
+            let mut state = self.0.state();
+            let Some(letter) = state.letters.requeue(side, source, id) else { return Ok(false) };
+            if let Some(seq) = letter.seq {
+                state.outbox.put(seq, Envelope::clone(&letter.envelope));
+            }
+            drop(state);
+            self.0.hint.appended();
+            Ok(true)
+        })
+    }
+
+    fn discard<'a>(
+        &'a self,
+        side: &'a Side,
+        source: &'a str,
+        id: &'a EventId,
+    ) -> BoxFuture<'a, Result<bool, BoxError>> {
+        Box::pin(async move {
+            let found = self.0.state().letters.discard(side, source, id);
+            if found {
+                self.0.hint.appended();
+            }
+            Ok(found)
+        })
+    }
+}
