@@ -179,7 +179,7 @@ impl Documents for MemoryStore {
         collection: &'static str,
         id: &str,
     ) -> Result<Option<(Vec<u8>, Version)>, BoxError> {
-        Ok(connection.get(collection, id)?.map(|(bytes, version)| (bytes.to_vec(), version)))
+        Ok(connection.get(collection, id)?.map(|row| (row.bytes.to_vec(), row.version)))
     }
 
     async fn put(

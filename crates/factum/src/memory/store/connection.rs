@@ -9,7 +9,7 @@ use super::state::{Changes, Claimed, Premises};
 use crate::port::{Access, Claim, Claiming, Mark, NotCommitted};
 use crate::{Envelope, Sort, Version, Written};
 
-/// A document as a [`Connection`] lists it.
+/// A document as a [`Connection`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its id within the collection.
@@ -52,19 +52,15 @@ impl Connection {
         }
     }
 
-    /// The document and its version.
+    /// The document, if there is one.
     ///
     /// # Errors
     /// [`MemoryError::Aborted`], or an injected one.
-    pub fn get(
-        &mut self,
-        collection: &'static str,
-        id: &str,
-    ) -> Result<Option<(Arc<[u8]>, Version)>, MemoryError> {
+    pub fn get(&mut self, collection: &'static str, id: &str) -> Result<Option<Row>, MemoryError> {
         self.statement()?;
         let key = self.rely_on(collection, id);
         let found = self.visible(&key);
-        Ok(found.map(|document| (document.bytes, document.version)))
+        Ok(found.map(|Document { version, bytes }| Row { id: key.1, version, bytes }))
     }
 
     /// Inserts a document as version 1 (`expected` is `None`), or replaces version `expected` by the next.
