@@ -58,7 +58,7 @@ impl<T> Committed<T> {
     /// [`Error::Encode`] if the event cannot be encoded or is over a limit.
     pub fn vouch<E: IntegrationEvent>(&self, event: &E) -> Result<Committed<Envelope>, Error> {
         let (id, time) = self.proof.ids.mint();
-        let envelope = Envelope::seal(event, id, self.proof.source.clone(), time)?;
+        let envelope = Envelope::seal(event, id, self.proof.source.clone(), time)?.checked::<E>()?;
         Ok(Committed { value: envelope, proof: self.proof.clone() })
     }
 }

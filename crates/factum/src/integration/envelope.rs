@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{EventId, IntegrationEvent, Timestamp};
-use crate::{BoxError, Error};
+use crate::Error;
 
 /// Who announces: an absolute URI, given once to the service (CloudEvents `source`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +67,8 @@ pub struct Envelope {
     pub traceparent: Option<Arc<str>>,
     /// W3C Trace Context.
     pub tracestate: Option<Arc<str>>,
-    /// Further extension attributes, by name: lower-case letters and digits, at most 20 of them.
+    /// Further extension attributes, by name: lower-case letters and digits, not more than 20 of them if
+    /// others are to take it.
     pub extensions: BTreeMap<Arc<str>, Arc<str>>,
     /// The encoded event.
     pub data: Arc<[u8]>,
@@ -85,23 +86,30 @@ impl Envelope {
     /// The most bytes of an id.
     pub const ID_BYTES_MAX: usize = 255;
 
-    /// Encodes an event. Its context (`correlationid`, ..) is for the caller to fill in.
+    /// Encodes an event. Its context (`correlationid`, ..) is for the caller to fill in, and then to have
+    /// [checked](Self::checked).
     pub(crate) fn seal<E: IntegrationEvent>(
         event: &E,
         id: EventId,
         source: Source,
         time: Timestamp,
     ) -> Result<Self, Error> {
-        let refused = |source: BoxError| Error::Encode { event: E::TYPE, source };
-        let data = serde_json::to_vec(event).map_err(|error| refused(error.into()))?;
+        let refused = |error: serde_json::Error| Error::Encode { event: E::TYPE, source: error.into() };
+        let data = serde_json::to_vec(event).map_err(refused)?;
         let key: Option<Arc<str>> = event.key().map(Arc::from);
         let subject = match (&key, event.subject()) {
             (Some(key), Some(subject)) if **key == *subject => Some(Arc::clone(key)),
             (_, subject) => subject.map(Arc::from),
         };
-        let envelope = Self { subject, time, partitionkey: key, ..Self::new(id, source, E::TYPE, data) };
-        envelope.check_limits().map_err(|error| refused(error.into()))?;
-        Ok(envelope)
+        Ok(Self { subject, time, partitionkey: key, ..Self::new(id, source, E::TYPE, data) })
+    }
+
+    /// The envelope, if it may leave: see [`check_limits`](Self::check_limits).
+    pub(crate) fn checked<E: IntegrationEvent>(self) -> Result<Self, Error> {
+        match self.check_limits() {
+            Ok(()) => Ok(self),
+            Err(error) => Err(Error::Encode { event: E::TYPE, source: error.into() }),
+        }
     }
 
     /// An envelope of JSON with the required attributes and no other.
@@ -146,20 +154,5 @@ impl Envelope {
     /// compute it.
     pub fn bucket(&self) -> u8 {
         md5::compute(self.ordering_key()).0[0] % 64
-    }
-
-    /// Refuses what is over a limit, with the attribute's name, its size and the limit.
-    pub fn check_limits(&self) -> Result<(), String> {
-        let over = |what: &str, bytes: usize, most: usize| match bytes > most {
-            true => Err(format!("{what} has {bytes} bytes, the limit is {most}")),
-            false => Ok(()),
-        };
-        if self.id.as_str().is_empty() {
-            return Err("id is empty".into());
-        }
-        over("id", self.id.as_str().len(), Self::ID_BYTES_MAX)?;
-        over("type", self.r#type.len(), Self::TYPE_BYTES_MAX)?;
-        over("partitionkey", self.partitionkey.as_ref().map_or(0, |key| key.len()), Self::KEY_BYTES_MAX)?;
-        over("data", self.data.len(), Self::DATA_BYTES_DEFAULT)
     }
 }

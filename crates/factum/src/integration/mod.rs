@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows of entities or domain events: the halves meet in the unit of work.
 
+mod attributes;
 mod bus;
+mod cloud_events;
 mod committed;
 mod envelope;
 mod event;
@@ -13,6 +15,7 @@ mod subscriber;
 mod subscription;
 mod timestamp;
 
+pub use attributes::CloudEventError;
 pub use bus::{
     Answer, Capabilities, Confirm, Deliveries, Delivery, Destination, Durability, EventBus, EventBusExt,
     Interest, Publication, PublishOutcome, Settle,
@@ -26,4 +29,4 @@ pub use inspect::{Backlog, DeadLetter, Inspect, Side};
 pub use projection::Projection;
 pub use subscriber::{Received, Subscriber};
 pub use subscription::{OnDeadLetter, Subscription};
-pub use timestamp::Timestamp;
+pub use timestamp::{NotATime, Timestamp};

@@ -67,6 +67,7 @@ impl<S: Store> UnitOfWork<S> {
             envelope.id = cause.next_id(E::TYPE, envelope.partitionkey.as_ref());
         }
         self.context.stamp(&mut envelope);
+        let envelope = envelope.checked::<E>()?;
         let id = envelope.id.clone();
         self.outbox.push(envelope);
         Ok(id)
