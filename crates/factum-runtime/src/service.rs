@@ -139,7 +139,7 @@ impl<S: Store + Inspect> Running<S> {
     pub async fn drain(self) -> Result<(), Error> {
         loop {
             let backlog = self.work.store().backlog().await.map_err(Error::Store)?;
-            if backlog.outbox <= backlog.parked {
+            if backlog.outbox <= backlog.outbox_parked {
                 return self.stop().await;
             }
             tokio::time::sleep(Self::LOOK_AGAIN).await;

@@ -9,6 +9,8 @@ use crate::{BoxError, BoxFuture};
 pub struct Backlog {
     /// Envelopes in the outbox that no bus has confirmed.
     pub outbox: u64,
+    /// Of those, how many wait behind a dead letter.
+    pub outbox_parked: u64,
     /// When the oldest of them was announced.
     pub oldest: Option<Timestamp>,
     /// What subscriptions of this store have handled, one a subscription and event.

@@ -7,6 +7,7 @@
 mod clock;
 mod connection;
 mod documents;
+mod drained;
 mod fault;
 mod hint;
 mod inbox;
@@ -27,6 +28,7 @@ pub use connection::{Connection, Row};
 pub use fault::{CommitFault, MemoryError, StatementFault};
 
 use clock::Clock;
+use drained::Drain;
 use fault::Faults;
 use hint::Hint;
 use state::State;
@@ -53,6 +55,7 @@ struct Shared {
     faults: Mutex<Faults>,
     clock: Clock,
     hint: Hint,
+    drain: Drain,
 }
 
 impl Shared {

@@ -6,14 +6,28 @@ use crate::integration::{Backlog, DeadLetter, Inspect, Side};
 use crate::{BoxError, BoxFuture, Envelope, EventId};
 
 impl State {
+    /// Rows of the outbox that wait behind a dead letter.
+    fn behind(&self) -> usize {
+        match (self.letters.relay_is_free(), self.letters.is_halted(&Side::Relay)) {
+            (true, _) => 0,
+            (false, true) => self.outbox.len(),
+            (false, false) => {
+                self.outbox.envelopes().filter(|envelope| self.letters.relay_holds(envelope)).count()
+            }
+        }
+    }
+
+    /// Rows of the outbox that a relay could publish.
+    pub(super) fn publishable(&self) -> usize {
+        self.outbox.len() - self.behind()
+    }
+
     fn backlog(&self) -> Backlog {
-        let behind = match self.letters.relay_is_free() {
-            true => 0,
-            false => self.outbox.envelopes().filter(|envelope| self.letters.relay_holds(envelope)).count(),
-        };
+        let behind = self.behind();
         let handled: usize = self.subscriptions.values().map(|inbox| inbox.handled.len()).sum();
         Backlog {
             outbox: self.outbox.len() as u64,
+            outbox_parked: behind as u64,
             oldest: self.outbox.envelopes().map(|envelope| envelope.time).min(),
             inbox: handled as u64,
             dead_letters: self.letters.dead().len() as u64,
@@ -67,6 +81,7 @@ impl Inspect for MemoryStore {
             let found = self.0.state().letters.discard(side, source, id);
             if found {
                 self.0.hint.appended();
+                self.0.drain.changed();
             }
             Ok(found)
         })

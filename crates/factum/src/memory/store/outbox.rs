@@ -195,7 +195,9 @@ impl OutboxStore for MemoryStore {
     ) -> BoxFuture<'a, Result<usize, BoxError>> {
         Box::pin(async move {
             let (_, at) = SystemIds.mint();
-            Ok(self.0.state().settle(owner, leases, settlement, at))
+            let changed = self.0.state().settle(owner, leases, settlement, at);
+            self.0.drain.changed();
+            Ok(changed)
         })
     }
 
