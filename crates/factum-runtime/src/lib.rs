@@ -7,5 +7,5 @@ mod subscription;
 mod timer;
 
 pub use relay::{Relay, RelayOptions};
-pub use subscription::{Counters, Receiver, ReceiverOptions};
+pub use subscription::{Counters, Counts, Receiver, ReceiverOptions};
 pub use timer::TokioTimer;

@@ -136,6 +136,14 @@ pub enum Error {
         /// The encoder's or the validator's answer.
         source: BoxError,
     },
+    /// Options, names or numbers with which something cannot run; nothing was begun.
+    #[error("{what} cannot run: {why}")]
+    Misconfigured {
+        /// What was to run.
+        what: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
     /// The bus failed or refused.
     #[error("the bus failed: {0}")]
     Bus(#[source] BoxError),
@@ -172,7 +180,8 @@ fn one<S: Store>(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
             | Error::Replaced { .. }
             | Error::Lent
             | Error::ReadOnly { .. }
-            | Error::CascadeTooLong { .. },
+            | Error::CascadeTooLong { .. }
+            | Error::Misconfigured { .. },
         ) => Some(Sort::Misuse),
         _ => S::sort(error),
     }

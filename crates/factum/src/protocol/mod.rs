@@ -4,5 +4,6 @@
 //! simulator and tests run the same code.
 
 mod backoff;
+pub mod subscription;
 
 pub use backoff::{Backoff, Jitter};
