@@ -3,7 +3,7 @@
 //! A field that holds entities must not be skipped in silence, and a macro sees no types. So every field that is not
 //! visited is asked, where the compiler knows its type, whether it holds recorded events.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Data, DeriveInput, Error, Field, Generics, Index, Member, Result, Type};
@@ -139,9 +139,18 @@ fn id_of<'a>(input: &DeriveInput, fields: &[(Member, &'a Field)]) -> Result<(Mem
 }
 
 fn events_of<'a>(fields: &[(Member, &'a Field)]) -> Result<Option<(Member, &'a Type)>> {
-    let marked = only_one(fields, "events", "an entity records in one collection")?;
-    let found = marked
-        .or_else(|| fields.iter().find(|(_, field)| last_segment_is(&field.ty, "DomainEvents")).cloned());
+    const ONE: &str = "an entity records in one collection";
+    let found = match only_one(fields, "events", ONE)? {
+        Some(marked) => Some(marked),
+        None => {
+            let mut typed = fields.iter().filter(|(_, field)| last_segment_is(&field.ty, "DomainEvents"));
+            let first = typed.next().cloned();
+            if let Some((second, _)) = typed.next() {
+                return Err(Error::new(second.span(), format!("a second field is `DomainEvents`: {ONE}")));
+            }
+            first
+        }
+    };
     Ok(found.map(|(member, field)| (member, &field.ty)))
 }
 
@@ -153,7 +162,7 @@ fn only_one<'a>(
     let mut marked = fields.iter().filter(|(_, field)| is_marked(field, mark));
     let first = marked.next().cloned();
     match marked.next() {
-        Some((_, second)) => {
+        Some((second, _)) => {
             Err(Error::new(second.span(), format!("a second field is marked `#[{mark}]`: {otherwise}")))
         }
         None => Ok(first),
@@ -181,5 +190,5 @@ fn no_events(input: &DeriveInput) -> Error {
         "`{name}` has nowhere to record: add the field `events: DomainEvents`\n\
          (or mark yours with `#[events]`, or the field that holds its child entities with `#[children]`)"
     );
-    Error::new(name.span().resolved_at(Span::call_site()), message)
+    Error::new(name.span(), message)
 }

@@ -27,6 +27,11 @@ pub trait Document: AggregateRoot<Id: Display> + Sized + Send + Sync + 'static {
 }
 
 /// A store that keeps documents.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not known to keep documents",
+    note = "an aggregate that is a `Document` needs a store that is `Documents`: say so of a type parameter, `S: Documents`",
+    note = "on any other store an aggregate root implements `Persist<{Self}>`"
+)]
 pub trait Documents: Store {
     /// The document and its version.
     fn get(

@@ -1,0 +1,15 @@
+//! A handler is async, whether or not it waits.
+
+#[path = "support/prelude.rs"]
+mod prelude;
+use prelude::*;
+
+fn on_order_placed<S: Store>(_: &OrderPlaced, _: &mut UnitOfWork<S>) -> Outcome {
+    Ok(())
+}
+
+fn register<S: Store>(dispatcher: Dispatcher<S>) -> Dispatcher<S> {
+    dispatcher.on::<OrderPlaced>(on_order_placed)
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A handler says whether it failed.
+
+#[path = "support/prelude.rs"]
+mod prelude;
+use prelude::*;
+
+async fn on_order_placed<S: Store>(_: &OrderPlaced, _: &mut UnitOfWork<S>) {}
+
+fn register<S: Store>(dispatcher: Dispatcher<S>) -> Dispatcher<S> {
+    dispatcher.on::<OrderPlaced>(on_order_placed)
+}
+
+fn main() {}

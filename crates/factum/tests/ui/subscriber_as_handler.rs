@@ -1,0 +1,15 @@
+//! What has left its transaction cannot take part in it.
+
+#[path = "support/prelude.rs"]
+mod prelude;
+use prelude::*;
+
+async fn on_order_placed<S: Store>(_: &Received<OrderPlacedV1>, _: &mut UnitOfWork<S>) -> Outcome {
+    Ok(())
+}
+
+fn register<S: Store>(dispatcher: Dispatcher<S>) -> Dispatcher<S> {
+    dispatcher.on::<OrderPlaced>(on_order_placed)
+}
+
+fn main() {}
