@@ -1,0 +1,121 @@
+//! What can go wrong with the file, and how it is sorted: by SQLite's result codes, never by the text of a message.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use factum::Sort;
+
+/// Why SQLite did not do what a unit of work or a relay asked of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another unit of work of this process holds the writer.
+    #[error(
+        "waited {waited:?} for the writer of {}; {by} has held it for {held:?}: end that unit of work sooner, or wait longer",
+        file.display()
+    )]
+    WriterHeld {
+        /// The database.
+        file: PathBuf,
+        /// Who holds it: the `who` of its context.
+        by: Arc<str>,
+        /// For how long.
+        held: Duration,
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// Another process, or another handle opened on the same file, writes to it.
+    #[error("waited {waited:?} while another process wrote to {}: {source}", file.display())]
+    FileHeld {
+        /// The database.
+        file: PathBuf,
+        /// How long this one waited.
+        waited: Duration,
+        /// What SQLite said.
+        source: sqlx::Error,
+    },
+    /// Every reader connection is in use.
+    #[error(
+        "waited {waited:?} for one of the {readers} reader connections of {}: end read-only units of work sooner, or allow more readers",
+        file.display()
+    )]
+    ReadersHeld {
+        /// The database.
+        file: PathBuf,
+        /// How many there are.
+        readers: usize,
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// The transaction was over before its commit.
+    #[error(
+        "the transaction of this unit of work was ended before its commit, and nothing of it remains: either a handler swallowed the error of a statement that rolled everything back (RAISE(ROLLBACK), a full disk), or it said ROLLBACK or COMMIT itself"
+    )]
+    Ended,
+    /// A read-only unit of work was asked to commit something.
+    #[error("a read-only unit of work has nothing to commit: open it for writing")]
+    ReadOnly,
+    /// The inbox was asked to keep what a relay gave up.
+    #[error("what a relay gives up goes through `settle`, not through the inbox")]
+    NotOfASubscription,
+    /// The file was written by a newer version of this library.
+    #[error("{} has schema version {found}, and this program knows {known} at most: use a newer program", file.display())]
+    NewerSchema {
+        /// The database.
+        file: PathBuf,
+        /// The version in the file.
+        found: i64,
+        /// The version that this program writes.
+        known: i64,
+    },
+    /// The tables could not be brought up to date.
+    #[error("the tables could not be brought up to date, and are as they were: {0}")]
+    Migration(#[source] factum::BoxError),
+    /// A row that cannot be what a commit of ours wrote.
+    #[error("{table}: the row of event {id} cannot be read: {what}")]
+    BadRow {
+        /// Where it is.
+        table: &'static str,
+        /// The event's id.
+        id: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// SQLite refused, or its thread is gone.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] sqlx::Error),
+}
+
+/// `SQLITE_BUSY` and `SQLITE_LOCKED`, whatever their extension: somebody else is at it.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+
+/// The primary result code, where SQLite answered at all.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(BUSY | LOCKED))
+}
+
+/// Whether the connection gave no answer, so that a commit may have happened. What sqlx refuses before it asks SQLite,
+/// and what SQLite answers, is certain.
+pub(crate) fn is_unanswered(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) | sqlx::Error::Protocol(_))
+}
+
+pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
+    if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+        return (is_busy(error) || matches!(error, sqlx::Error::WorkerCrashed)).then_some(Sort::Transient);
+    }
+    match error.downcast_ref()? {
+        Error::WriterHeld { .. } | Error::FileHeld { .. } | Error::ReadersHeld { .. } => {
+            Some(Sort::Transient)
+        }
+        Error::ReadOnly | Error::NotOfASubscription => Some(Sort::Misuse),
+        _ => None,
+    }
+}

@@ -1,0 +1,97 @@
+//! How a database file is opened.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use crate::Sqlite;
+use crate::error::Error;
+use crate::writer::TURN;
+
+/// When SQLite waits for the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// At every commit: what was committed survives power loss.
+    #[default]
+    Full,
+    /// At checkpoints: power loss may undo the last commits, including ones whose events have left. For data that can
+    /// be rebuilt.
+    Normal,
+    /// Never: power loss may damage the file. For tests and measurements.
+    Off,
+}
+
+/// How a database file is opened. Begin with [`Sqlite::options`].
+#[derive(Clone, Debug)]
+#[must_use = "options open nothing until `open` is called"]
+pub struct Options {
+    file: PathBuf,
+    synchronous: Synchronous,
+    wait: Duration,
+    readers: usize,
+}
+
+impl Options {
+    pub(crate) fn new(file: &Path) -> Self {
+        Self {
+            file: file.to_path_buf(),
+            synchronous: Synchronous::default(),
+            wait: Duration::from_secs(30),
+            readers: 2,
+        }
+    }
+
+    /// When SQLite waits for the disk; [`Synchronous::Full`] by default.
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// How long to wait for the writer, for a reader, and for other processes; 30 s by default.
+    pub fn wait(mut self, limit: Duration) -> Self {
+        self.wait = limit;
+        self
+    }
+
+    /// How many read-only units of work run at once; at least 1, 2 by default.
+    pub fn readers(mut self, readers: usize) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// Opens the file, creating it and bringing its tables up to date as needed.
+    ///
+    /// # Errors
+    /// The file cannot be opened or written, another process holds it for too long, or it has a newer schema.
+    pub async fn open(self) -> Result<Sqlite, Error> {
+        Sqlite::open_with(self).await
+    }
+
+    pub(crate) fn wait_limit(&self) -> Duration {
+        self.wait
+    }
+
+    pub(crate) fn reader_count(&self) -> usize {
+        self.readers
+    }
+
+    pub(crate) fn writer(&self) -> SqliteConnectOptions {
+        let synchronous = match self.synchronous {
+            Synchronous::Full => SqliteSynchronous::Full,
+            Synchronous::Normal => SqliteSynchronous::Normal,
+            Synchronous::Off => SqliteSynchronous::Off,
+        };
+        SqliteConnectOptions::new()
+            .filename(&self.file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(TURN.min(self.wait))
+    }
+
+    /// Opened read-only, so that no `PRAGMA` of the application makes it a second writer.
+    pub(crate) fn reader(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new().filename(&self.file).read_only(true).busy_timeout(self.wait)
+    }
+}

@@ -1,0 +1,240 @@
+//! The outbox: written with a commit, read and emptied by relays that hold leases on its buckets.
+
+use std::time::Duration;
+
+use factum::port::{Lease, OutboxRow, OutboxStore, Read, Settlement, read_back};
+use factum::{BoxError, BoxFuture, Envelope};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Arguments as _, Row as _, SqliteConnection};
+
+use crate::dead_letters;
+use crate::error::Error;
+use crate::rows::{self, columns};
+use crate::session::Batch;
+use crate::texts::{ByRows, rows_of};
+use crate::{Shared, Sqlite};
+
+/// Rows of one statement: 15 parameters each, of the 32,766 that SQLite takes.
+const ROWS_MAX: usize = 1_000;
+
+/// The outbox rows and the commit, in one trip: what the statement before refused, the next does not see.
+pub(crate) fn commit_text(rows: usize) -> String {
+    format!("RELEASE factum; {}; COMMIT", append_text(rows))
+}
+
+fn append_text(rows: usize) -> String {
+    let statement = |rows| {
+        let values = rows_of(rows, rows::COLUMNS + 1);
+        format!(concat!("INSERT INTO factum_outbox (bucket, ", columns!(), ") VALUES {}"), values)
+    };
+    let whole = std::iter::repeat_n(ROWS_MAX, rows / ROWS_MAX);
+    let rest = Some(rows % ROWS_MAX).filter(|rest| *rest > 0);
+    whole.chain(rest).map(statement).collect::<Vec<_>>().join("; ")
+}
+
+pub(crate) fn commit_batch(texts: &ByRows, outbox: Vec<Envelope>) -> Result<Batch, BoxError> {
+    let rows = outbox.len();
+    let query = texts.query(rows, arguments(outbox.into_iter())?);
+    Ok(Batch { query, statements: 2 + rows.div_ceil(ROWS_MAX) })
+}
+
+fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteArguments, BoxError> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(outbox.len() * (rows::COLUMNS + 1), 0);
+    for envelope in outbox {
+        arguments.add(i64::from(envelope.bucket()))?;
+        rows::bind(&mut arguments, envelope)?;
+    }
+    Ok(arguments)
+}
+
+/// Appends envelopes to the outbox on a connection of your own, in a transaction of your own on the same file, with no
+/// unit of work. Nothing proves that commit: there is no [`Committed`](factum::Committed) for it. Call
+/// [`Sqlite::wake`] after it.
+///
+/// # Errors
+/// SQLite refused, for example because an event with this source and id is there already; the transaction is yours to
+/// roll back.
+pub async fn append(connection: &mut SqliteConnection, envelopes: &[Envelope]) -> Result<(), BoxError> {
+    if envelopes.is_empty() {
+        return Ok(());
+    }
+    let texts = ByRows::new(append_text);
+    texts.query(envelopes.len(), arguments(envelopes.iter().cloned())?).execute(connection).await?;
+    Ok(())
+}
+
+/// Milliseconds since 1970, by the database's clock.
+macro_rules! now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+    };
+}
+
+const LEASE: &str = concat!(
+    "UPDATE factum_lease SET epoch = epoch + (owner IS NOT ?1), owner = ?1, until = ",
+    now!(),
+    " + ?2 WHERE owner IS NULL OR owner = ?1 OR until <= ",
+    now!(),
+    " RETURNING bucket, epoch"
+);
+
+/// Sizes are summed before data is read, so that a batch takes no more memory than it may.
+const READ: &str = concat!(
+    "WITH next AS (
+        SELECT seq, length(data) AS bytes FROM factum_outbox AS o
+        WHERE seq > ?1 AND (?2 >> bucket) & 1
+          AND NOT EXISTS (SELECT 1 FROM factum_dead_letter WHERE side = ':relay' AND holds = 2)
+          AND NOT EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+              AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id))
+        ORDER BY seq LIMIT ?3),
+    sized AS (SELECT seq, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - bytes AS before FROM next)
+    SELECT seq, bucket, attempts, ",
+    columns!(),
+    " FROM factum_outbox WHERE seq IN (SELECT seq FROM sized WHERE before < ?4) ORDER BY seq"
+);
+
+/// Rows `?1` (a JSON list) whose bucket's lease is still `?2`'s, with the epochs of `?3` (a JSON list of pairs).
+macro_rules! fenced {
+    ($seqs:literal) => {
+        concat!(
+            "seq IN (",
+            $seqs,
+            ") AND bucket IN (SELECT l.bucket FROM json_each(?3) AS mine JOIN factum_lease AS l ON l.bucket = mine.value ->> 0 WHERE l.epoch = mine.value ->> 1 AND l.owner = ?2)"
+        )
+    };
+}
+
+const CONFIRMED: &str =
+    concat!("DELETE FROM factum_outbox WHERE ", fenced!("SELECT value FROM json_each(?1)"));
+
+const FAILED: &str = concat!(
+    "UPDATE factum_outbox SET attempts = try.value ->> 1, next_attempt = try.value ->> 2, reason = try.value ->> 3
+     FROM json_each(?1) AS try WHERE seq = try.value ->> 0 AND ",
+    fenced!("SELECT value ->> 0 FROM json_each(?1)")
+);
+
+const GIVEN_UP: &str = concat!(
+    "INSERT INTO factum_dead_letter (side, state, holds, ordering_key, seq, bucket, attempts, reason, at, ",
+    columns!(),
+    ") SELECT ':relay', 'dead', last.value ->> 3, coalesce(partitionkey, o.id), seq, bucket, last.value ->> 1, last.value ->> 2, ?4, ",
+    "o.source, o.id, o.type, subject, partitionkey, time, datacontenttype, dataschema, correlationid, causationid, traceparent, tracestate, extensions, data
+     FROM json_each(?1) AS last JOIN factum_outbox AS o ON o.seq = last.value ->> 0 WHERE ",
+    fenced!("SELECT value ->> 0 FROM json_each(?1)")
+);
+
+const GONE: &str =
+    concat!("DELETE FROM factum_outbox WHERE ", fenced!("SELECT value ->> 0 FROM json_each(?1)"));
+
+impl OutboxStore for Sqlite {
+    fn lease<'a>(
+        &'a self,
+        owner: &'a str,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, BoxError>> {
+        Box::pin(async move {
+            let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2);
+            let mut held = self.write("relay: lease").await?;
+            let query = sqlx::query(LEASE).bind(owner).bind(millis);
+            let rows = query.fetch_all(held.connection()).await?;
+            Sqlite::finish(held).await?;
+            let mut leases = rows.iter().map(lease).collect::<Result<Vec<_>, _>>()?;
+            leases.sort_unstable();
+            Ok(leases)
+        })
+    }
+
+    fn release<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let mut held = self.write("relay: release").await?;
+            let sql = "UPDATE factum_lease SET owner = NULL, until = 0 WHERE owner = ?";
+            sqlx::query(sql).bind(owner).execute(held.connection()).await?;
+            Sqlite::finish(held).await
+        })
+    }
+
+    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Vec<OutboxRow>, BoxError>> {
+        Box::pin(async move {
+            let mut held = self.shared.readers.take().await?;
+            let query = sqlx::query(READ)
+                .bind(read.above)
+                .bind(read.buckets.bits().cast_signed())
+                .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
+                .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX));
+            let rows = query.fetch_all(held.connection()).await?;
+            Ok(rows.iter().map(|row| outbox_row(row, &self.shared)).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        owner: &'a str,
+        leases: &'a [Lease],
+        settlement: &'a Settlement,
+    ) -> BoxFuture<'a, Result<usize, BoxError>> {
+        Box::pin(async move {
+            if settlement.is_empty() {
+                return Ok(0);
+            }
+            let leases: Vec<_> = leases.iter().map(|lease| (lease.bucket, lease.epoch)).collect();
+            let leases = serde_json::to_string(&leases)?;
+            let mut held = self.write("relay: settle").await?;
+            let mut rows = 0;
+            for (sql, list) in changes(settlement)? {
+                let query = sqlx::query(sql).bind(list).bind(owner).bind(leases.as_str());
+                let done = query.bind(rows::now()).execute(held.connection()).await?.rows_affected();
+                rows += if sql == GIVEN_UP { 0 } else { done };
+            }
+            Sqlite::finish(held).await?;
+            Ok(usize::try_from(rows)?)
+        })
+    }
+
+    fn hint(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shared.hint.wait(&self.seen))
+    }
+}
+
+/// The statements of a settlement, each with its list as JSON.
+fn changes(settlement: &Settlement) -> Result<Vec<(&'static str, String)>, BoxError> {
+    let mut changes = Vec::new();
+    if !settlement.confirmed.is_empty() {
+        changes.push((CONFIRMED, serde_json::to_string(&settlement.confirmed)?));
+    }
+    if !settlement.failed.is_empty() {
+        let at = |after: Duration| {
+            rows::now().saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX))
+        };
+        let failed = settlement.failed.iter();
+        let failed: Vec<_> =
+            failed.map(|row| (row.seq, row.attempts, at(row.again_after), &row.reason)).collect();
+        changes.push((FAILED, serde_json::to_string(&failed)?));
+    }
+    if !settlement.given_up.is_empty() {
+        let given_up = settlement.given_up.iter();
+        let given_up: Vec<_> = given_up
+            .map(|row| (row.seq, row.attempts, &row.reason, dead_letters::holds(row.policy)))
+            .collect();
+        let list = serde_json::to_string(&given_up)?;
+        changes.push((GIVEN_UP, list.clone()));
+        changes.push((GONE, list));
+    }
+    Ok(changes)
+}
+
+fn lease(row: &SqliteRow) -> Result<Lease, sqlx::Error> {
+    Ok(Lease { bucket: row.try_get(0)?, epoch: row.try_get(1)? })
+}
+
+fn outbox_row(row: &SqliteRow, shared: &Shared) -> Result<OutboxRow, Error> {
+    let seq = row.try_get(0)?;
+    let mut envelope = rows::read(row, 3, "factum_outbox")?;
+    envelope.sequence = Some(rows::sequence(&shared.incarnation, seq));
+    let source = envelope.source.clone();
+    Ok(OutboxRow {
+        seq,
+        bucket: row.try_get(1)?,
+        attempts: row.try_get(2)?,
+        envelope: read_back(envelope, source),
+    })
+}

@@ -1,0 +1,150 @@
+//! Every future of the store is dropped at every poll: then no transaction is open, what was acknowledged before or
+//! after is in the file, and a save happened whole or not at all.
+
+mod support;
+
+use std::sync::Arc;
+
+use factum::integration::Received;
+use factum::{
+    BoxError, Dispatcher, Envelope, IntegrationEvent as _, Outcome, Subscription, UnitOfWork, Work,
+};
+use factum_store_sqlite::Sqlite;
+use support::{
+    DropAfter, File, Note, NoteWritten, NoteWrittenV1, announce, assert_works, insert, work, write_note,
+};
+
+/// Drops `attempt` after 1, 2, 3 .. polls until it gets through twice, and looks at the file each time.
+async fn drop_at_every_poll<T>(
+    file: &File,
+    work: &Work<Sqlite>,
+    attempt: impl AsyncFn(usize) -> T,
+    check: impl AsyncFn(usize, Option<T>),
+) {
+    let (mut polls, mut completed) = (1, 0);
+    while completed < 2 {
+        let done = DropAfter::polls(polls, attempt(polls)).await;
+        completed += usize::from(done.is_some());
+        assert_works(file, work, &format!("after {polls}")).await;
+        check(polls, done).await;
+        polls += 1;
+        assert!(polls < 1_000, "it never gets through");
+    }
+    assert!(polls > 3, "it never waited: nothing was tested");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_09_a_dropped_begin_leaves_no_transaction() {
+    let file = File::new();
+    let work = work(&file.store().await, Dispatcher::new());
+    let attempt = async |_| {
+        let mut uow = work.begin().await.unwrap();
+        uow.connection().await.unwrap();
+        uow.roll_back().await;
+    };
+    drop_at_every_poll(&file, &work, attempt, async |_, _| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_10_a_dropped_transaction_gives_its_lock_back() {
+    let file = File::new();
+    let work = work(&file.store().await, Dispatcher::new());
+    let attempt = async |polls| {
+        let mut uow = work.begin().await.unwrap();
+        for n in 0..3 {
+            insert(uow.connection().await.unwrap(), &format!("{polls} {n}"), "well").await.unwrap();
+        }
+    };
+    let check = async |polls, _| {
+        for n in 0..3 {
+            assert!(!file.has_note(&format!("{polls} {n}")).await);
+        }
+    };
+    drop_at_every_poll(&file, &work, attempt, check).await;
+}
+
+/// Whole, or not at all; and whole if it was acknowledged.
+async fn check_whole(file: &File, id: &str, done: Option<Result<(), BoxError>>) {
+    if let Some(done) = done {
+        done.unwrap();
+        assert!(file.has_note(id).await, "{id} was acknowledged");
+    }
+    let sql = "SELECT count(*) FROM factum_outbox WHERE partitionkey = ?";
+    let announced: i64 = sqlx::query_scalar(sql).bind(id).fetch_one(&mut file.look().await).await.unwrap();
+    assert_eq!(announced, i64::from(file.has_note(id).await), "{id} is there by half");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_08_a_dropped_save_commits_whole_or_not_at_all() {
+    let file = File::new();
+    let work = work(&file.store().await, Dispatcher::new());
+    let attempt = async |polls: usize| Ok(write_note(&work, &polls.to_string()).await?);
+    let check = async |polls: usize, done| check_whole(&file, &polls.to_string(), done).await;
+    drop_at_every_poll(&file, &work, attempt, check).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_08_a_dropped_run_commits_whole_or_not_at_all() {
+    let file = File::new();
+    let store = file.store().await;
+    let announcing = work(&store, Dispatcher::new().on::<NoteWritten>(announce));
+    let attempt = async |polls: usize| {
+        let id = polls.to_string();
+        let body = async |uow: &mut UnitOfWork<Sqlite>| {
+            uow.add(Note::written(&id, "well"));
+            Ok(())
+        };
+        announcing.run(body).await.map(drop)
+    };
+    let check = async |polls: usize, done| check_whole(&file, &polls.to_string(), done).await;
+    drop_at_every_poll(&file, &work(&store, Dispatcher::new()), attempt, check).await;
+}
+
+async fn receive(received: &Received<NoteWrittenV1>, uow: &mut UnitOfWork<Sqlite>) -> Outcome {
+    insert(uow.connection().await?, &received.id, "received").await?;
+    uow.announce(&NoteWrittenV1 { id: received.id.clone() })?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_08_a_dropped_reception_has_its_effects_once() {
+    let file = File::new();
+    let work = work(&file.store().await, Dispatcher::new());
+    let subscription = Subscription::named("copies").on(receive);
+    let delivery = |polls: usize| {
+        let data = format!(r#"{{"id":"{polls}"}}"#).into_bytes();
+        Arc::new(Envelope::new(format!("event {polls}"), "https://other.example", NoteWrittenV1::TYPE, data))
+    };
+    let attempt =
+        async |polls: usize| Ok(work.receive(&subscription, &[delivery(polls)], false).await.map(drop)?);
+    let check = async |polls: usize, done| {
+        check_whole(&file, &polls.to_string(), done).await;
+        // Delivered again, as a bus would do.
+        let _ = work.receive(&subscription, &[delivery(polls)], false).await.unwrap();
+        check_whole(&file, &polls.to_string(), Some(Ok(()))).await;
+    };
+    drop_at_every_poll(&file, &work, attempt, check).await;
+}
+
+#[test]
+fn a_save_dropped_with_its_runtime_leaves_the_store_usable() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = runtime();
+    let (file, store) = first.block_on(async {
+        let file = File::new();
+        let store = file.store().await;
+        (file, store)
+    });
+    let work = work(&store, Dispatcher::new());
+    for polls in 1..40 {
+        let short = runtime();
+        let id = polls.to_string();
+        short.block_on(DropAfter::polls(polls, write_note(&work, &id)));
+        short.shutdown_background();
+        first.block_on(async {
+            assert_works(&file, &work, &format!("after {polls}")).await;
+            check_whole(&file, &id, None).await;
+        });
+    }
+}

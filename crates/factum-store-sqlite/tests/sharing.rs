@@ -1,0 +1,144 @@
+//! One writer, many who want it: in this process, in another, and while the file is opened for the first time.
+
+mod support;
+
+use std::time::Duration;
+
+use factum::integration::Inspect as _;
+use factum::unit_of_work::Context;
+use factum::{BoxError, Dispatcher, Sort, UnitOfWork};
+use factum_store_sqlite::{Error, Sqlite, Synchronous};
+use support::{File, SOURCE, insert, work, write_note};
+
+fn source_of(error: &factum::Error) -> &Error {
+    let factum::Error::Store(source) = error else { panic!("{error}") };
+    source.downcast_ref().expect("an error of this store")
+}
+
+async fn impatient(file: &File) -> Sqlite {
+    drop(file.store().await);
+    let options = Sqlite::options(file.path()).synchronous(Synchronous::Off).readers(1);
+    options.wait(Duration::from_millis(50)).open().await.unwrap()
+}
+
+#[tokio::test]
+async fn waiting_for_the_writer_names_who_holds_it() {
+    let file = File::new();
+    let store = impatient(&file).await;
+    let work = work(&store, Dispatcher::new());
+    let mut holder = work.with(Context::of(SOURCE).who("the night shift")).begin().await.unwrap();
+    holder.connection().await.unwrap();
+
+    let mut waiting = work.begin().await.unwrap();
+    let error = waiting.connection().await.unwrap_err();
+    assert!(
+        matches!(source_of(&error), Error::WriterHeld { by, .. } if &**by == "the night shift"),
+        "{error}"
+    );
+    assert_eq!(error.sort::<Sqlite>(), Sort::Transient);
+
+    holder.roll_back().await;
+    waiting.connection().await.expect("it is free now");
+}
+
+#[tokio::test]
+async fn waiting_for_another_process_names_the_file() {
+    let file = File::new();
+    let store = impatient(&file).await;
+    let mut other = file.look().await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let work = work(&store, Dispatcher::new()).limits(|limits| limits.attempts = 1);
+    let error = write_note(&work, "first").await.unwrap_err();
+    assert!(
+        matches!(source_of(&error), Error::FileHeld { .. }) && error.to_string().contains("test.db"),
+        "{error}"
+    );
+    assert_eq!(error.sort::<Sqlite>(), Sort::Transient);
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    write_note(&work, "first").await.unwrap();
+}
+
+#[tokio::test]
+async fn readers_wait_for_no_writer_and_see_a_snapshot() {
+    let file = File::new();
+    let store = impatient(&file).await;
+    let work = work(&store, Dispatcher::new());
+    write_note(&work, "first").await.unwrap();
+    let mut reader = work.read().await.unwrap();
+    assert!(reader.find::<support::Note>(&"first".into()).await.unwrap().is_some());
+    write_note(&work, "second").await.unwrap();
+    let mut writer = work.begin().await.unwrap();
+    insert(writer.connection().await.unwrap(), "third", "well").await.unwrap();
+    assert!(reader.find::<support::Note>(&"second".into()).await.unwrap().is_none());
+    reader.roll_back().await;
+    let mut reader = work.read().await.unwrap();
+    assert!(reader.find::<support::Note>(&"second".into()).await.unwrap().is_some());
+
+    let mut another = work.read().await.unwrap();
+    let error = another.connection().await.unwrap_err();
+    assert!(matches!(source_of(&error), Error::ReadersHeld { readers: 1, .. }), "{error}");
+    drop(reader);
+    another.connection().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_31_two_handles_write_to_one_file_and_nobody_sees_busy() {
+    const EACH: usize = 100;
+    let file = File::new();
+    let stores = [file.store().await, file.open().await];
+    let mut tasks = tokio::task::JoinSet::new();
+    for (handle, store) in stores.iter().enumerate() {
+        for task in 0..2 {
+            let work = work(store, Dispatcher::new()).limits(|limits| limits.attempts = 1);
+            tasks.spawn(async move {
+                for n in 0..EACH {
+                    let id = format!("{handle} {task} {n}");
+                    let body = async |uow: &mut UnitOfWork<Sqlite>| -> Result<(), BoxError> {
+                        uow.find::<support::Note>(&"nobody".into()).await?;
+                        uow.add(support::Note::written(&id, "well"));
+                        uow.announce(&support::NoteWrittenV1 { id: id.clone() })?;
+                        Ok(())
+                    };
+                    work.run(body).await.map(drop).map_err(|error| error.to_string())?;
+                }
+                Ok::<_, String>(())
+            });
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let all = 4 * EACH as i64;
+    assert_eq!(file.counts().await, (all, all));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_that_open_a_new_file_at_once_make_its_tables_once() {
+    for _ in 0..5 {
+        let file = File::new();
+        let opened: Vec<_> = (0..8)
+            .map(|_| tokio::spawn(Sqlite::options(file.path()).synchronous(Synchronous::Off).open()))
+            .collect();
+        let mut incarnations = Vec::new();
+        for store in opened {
+            let store = store.await.unwrap().unwrap();
+            incarnations.push(store.incarnation().to_owned());
+            assert_eq!(store.backlog().await.unwrap().outbox, 0);
+        }
+        incarnations.dedup();
+        assert_eq!(incarnations.len(), 1);
+        let sql = "SELECT count(*) FROM factum_migrations";
+        let steps: i64 = sqlx::query_scalar(sql).fetch_one(&mut file.look().await).await.unwrap();
+        assert_eq!(steps, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_program_is_refused() {
+    let file = File::new();
+    drop(file.open().await);
+    let sql = "INSERT INTO factum_migrations VALUES (999, 'tomorrow')";
+    sqlx::raw_sql(sql).execute(&mut file.look().await).await.unwrap();
+    let error = Sqlite::open(file.path()).await.unwrap_err();
+    assert!(matches!(error, Error::NewerSchema { found: 999, .. }), "{error}");
+}
