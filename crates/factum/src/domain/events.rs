@@ -44,6 +44,8 @@ pub struct DomainEvents(Vec<Recorded>);
 pub(crate) struct Recorded {
     /// Ascends with every event recorded in this process, whichever entity recorded it.
     pub(crate) sequence: u64,
+    /// Whom it is about, by a number that the unit of work gives when it collects.
+    pub(crate) about: usize,
     pub(crate) event: Box<dyn DomainEvent>,
 }
 
@@ -63,7 +65,7 @@ impl DomainEvents {
 
     /// Notes that something has happened. No handler runs and nothing is stored until the changes are saved.
     pub fn record(&mut self, event: impl DomainEvent) {
-        self.0.push(Recorded { sequence: next_in_order(), event: Box::new(event) });
+        self.0.push(Recorded { sequence: next_in_order(), about: 0, event: Box::new(event) });
     }
 
     /// The recorded events, oldest first.
@@ -94,6 +96,16 @@ impl DomainEvents {
     /// Moves all of `other` behind what is here.
     pub(crate) fn append(&mut self, other: &mut Self) {
         self.0.append(&mut other.0);
+    }
+
+    /// Moves all that is here behind what is in `list`. An empty list takes over the memory as it is: in the usual save,
+    /// one entity has recorded all there is.
+    pub(crate) fn move_to(&mut self, list: &mut Vec<Recorded>) {
+        if list.is_empty() {
+            std::mem::swap(list, &mut self.0);
+        } else {
+            list.append(&mut self.0);
+        }
     }
 
     pub(crate) fn drain(&mut self) -> std::vec::Drain<'_, Recorded> {

@@ -26,6 +26,12 @@ pub trait Handler<E: DomainEvent, S: Store>: Send + Sync + 'static {
     fn name(&self) -> &'static str {
         short_name::<Self>()
     }
+
+    /// [`handle`](Self::handle), boxed: a function's future needs no other around it.
+    #[doc(hidden)]
+    fn boxed<'a>(&'a self, event: &'a E, uow: &'a mut UnitOfWork<S>) -> BoxFuture<'a, Outcome> {
+        Box::pin(self.handle(event, uow))
+    }
 }
 
 impl<E: DomainEvent, S: Store, F> Handler<E, S> for F
@@ -34,6 +40,10 @@ where
 {
     async fn handle(&self, event: &E, uow: &mut UnitOfWork<S>) -> Outcome {
         self(event, uow).await
+    }
+
+    fn boxed<'a>(&'a self, event: &'a E, uow: &'a mut UnitOfWork<S>) -> BoxFuture<'a, Outcome> {
+        Box::pin(self(event, uow))
     }
 }
 
@@ -59,7 +69,7 @@ impl<E: DomainEvent, S: Store, H: Handler<E, S>> ErasedHandler<S> for Erased<E, 
         uow: &'a mut UnitOfWork<S>,
     ) -> BoxFuture<'a, Outcome> {
         match (event as &dyn Any).downcast_ref::<E>() {
-            Some(event) => Box::pin(self.0.handle(event, uow)),
+            Some(event) => self.0.boxed(event, uow),
             // The registry is keyed by event type.
             None => Box::pin(async { Err("an event was dispatched to a handler of another type".into()) }),
         }

@@ -125,33 +125,28 @@ impl<S: Store> UnitOfWork<S> {
 
     /// One wave writes what changed and dispatches what was recorded; what that records is the next wave's.
     pub(super) async fn dispatch_until_quiet(&mut self, progress: &mut Progress) -> Result<(), Error> {
-        let mut wave = Vec::new();
         let mut cascade = Cascade::default();
         loop {
-            self.tracker.collect_into(&mut wave);
-            let Some((_, first)) = wave.first() else { return Ok(()) };
+            let wave = self.tracker.collect();
+            let Some(first) = wave.first() else { return Ok(()) };
             cascade.enter(first.event.name(), wave.len(), &self.limits)?;
             progress.dispatched += wave.len();
-            self.dispatch(&mut wave, progress).await?;
+            self.dispatch(wave, progress).await?;
         }
     }
 
     /// The write is put off until a handler is about to run: a translation reads no table, and an event that nobody
     /// handles needs none.
-    async fn dispatch(
-        &mut self,
-        wave: &mut Vec<(usize, Recorded)>,
-        progress: &mut Progress,
-    ) -> Result<(), Error> {
+    async fn dispatch(&mut self, wave: Vec<Recorded>, progress: &mut Progress) -> Result<(), Error> {
         let dispatcher = Arc::clone(&self.dispatcher);
         let mut written = false;
-        for (at, Recorded { event, .. }) in wave.drain(..) {
+        for Recorded { event, about, .. } in wave {
             let reactions = dispatcher.reactions_to(&*event);
             if let Some((_, saved)) = &mut self.watched {
                 saved.dispatched.push(Dispatched {
                     event: event.name(),
                     value: format!("{event:?}"),
-                    aggregate: self.tracker.name_and_id(at),
+                    aggregate: self.tracker.name_and_id(about),
                     handlers: reactions.iter().map(Reaction::name).collect(),
                 });
             }
@@ -171,7 +166,7 @@ impl<S: Store> UnitOfWork<S> {
                 outcome.map_err(|source| Error::Handler {
                     handler: reaction.name(),
                     event: event.name(),
-                    aggregate: self.tracker.name_and_id(at),
+                    aggregate: self.tracker.name_and_id(about),
                     source,
                 })?;
             }

@@ -243,14 +243,17 @@ impl<S: Store> Tracker<S> {
     }
 
     /// Takes what was recorded, each event with the slot of the aggregate that it is about, in the order of recording.
-    pub(super) fn collect_into(&mut self, wave: &mut Vec<(usize, Recorded)>) {
+    pub(super) fn collect(&mut self) -> Vec<Recorded> {
+        let mut wave = Vec::new();
         for at in std::mem::take(&mut self.touched) {
             let slot = &mut self.slots[at];
             slot.touched = false;
-            slot.aggregate
-                .each_events(&mut |events| wave.extend(events.drain().map(|recorded| (at, recorded))));
+            let before = wave.len();
+            slot.aggregate.each_events(&mut |events| events.move_to(&mut wave));
+            wave[before..].iter_mut().for_each(|recorded| recorded.about = at);
         }
-        wave.sort_unstable_by_key(|(_, recorded)| recorded.sequence);
+        wave.sort_unstable_by_key(|recorded| recorded.sequence);
+        wave
     }
 
     /// What is rolled back was never true: its events go with it, without a warning.
