@@ -1,6 +1,8 @@
 //! A subscription on a store and a bus in memory, by the virtual clock: nothing is lost, doubled or reordered, and no
 //! key's trouble is another's.
 
+mod chaos;
+mod storms;
 mod world;
 
 use std::time::Duration;

@@ -44,6 +44,8 @@ pub(crate) enum Trouble {
     Fails,
     Panics,
     Hangs,
+    /// It succeeds, late.
+    Takes(Duration),
 }
 
 /// What the subscriber is told, and what it was called with.
@@ -109,6 +111,10 @@ impl Subscriber<Tallied, MemoryStore> for Ledger {
             Some(Trouble::Fails) => Err("told to fail".into()),
             Some(Trouble::Panics) => panic!("told to panic"),
             Some(Trouble::Hangs) => std::future::pending().await,
+            Some(Trouble::Takes(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
         }
     }
 }

@@ -201,7 +201,7 @@ fn a_dead_letter_that_could_not_be_kept_is_neither_settled_nor_tried_and_comes_u
     let mut bench = Bench::new(|_| {});
     bench.arrive([arrival(1, 1)]);
     let gives_up = Output::GiveUp { token: 1, attempts: 10, reason: "no".into() };
-    assert_eq!(bench.fail(1, 10), [gives_up.clone()]);
+    assert_eq!(bench.fail(1, 10), std::slice::from_ref(&gives_up));
     assert_eq!(bench.does(Input::GaveUp { token: 1, kept: false }), []);
     assert_eq!(bench.wait(), [gives_up]);
 }
