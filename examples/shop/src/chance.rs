@@ -9,21 +9,40 @@
 
 use uuid::{Uuid, uuid};
 
+use crate::kernel::OrderId;
+
 const LOTS: Uuid = uuid!("2d9a7e0b-5c41-4f1e-8b7a-90d3c6a1e5f4");
 
-/// Whether the payment of this order is declined, for `percent` (0..=100) in a hundred orders. An order of
-/// $0.00 never is: there is nothing to pay.
-pub fn declines(seed: u64, order: Uuid, amount_cents: i64, percent: u8) -> bool {
-    amount_cents > 0 && lot("decline", seed, order) < percent
+/// So many orders in a hundred, and the seed that chooses which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trial {
+    seed: u64,
+    percent: u8,
 }
 
-/// Whether this order is refused for stock, for `percent` (0..=100) in a hundred orders.
-pub fn refuses(seed: u64, order: Uuid, percent: u8) -> bool {
-    lot("refuse", seed, order) < percent
+impl Trial {
+    /// A trial that hits `percent` (0..=100) in a hundred orders.
+    pub const fn new(seed: u64, percent: u8) -> Self {
+        Self { seed, percent }
+    }
+
+    /// Whether the payment of this order is declined.
+    pub fn declines(&self, order: OrderId) -> bool {
+        self.hits("decline", order)
+    }
+
+    /// Whether this order is refused for stock.
+    pub fn refuses(&self, order: OrderId) -> bool {
+        self.hits("refuse", order)
+    }
+
+    fn hits(&self, trial: &str, order: OrderId) -> bool {
+        lot(trial, self.seed, order) < self.percent
+    }
 }
 
 /// The order's lot in this kind of trial, 0..=99.
-fn lot(trial: &str, seed: u64, order: Uuid) -> u8 {
+fn lot(trial: &str, seed: u64, order: OrderId) -> u8 {
     let hash = Uuid::new_v5(&LOTS, format!("{trial} {seed} {order}").as_bytes());
     // The first 48 bits come before the version bits, which are not random.
     let first_48_bits = hash.as_u128() >> 80;
@@ -35,32 +54,27 @@ mod tests {
     use super::*;
     use crate::purchases::Purchases;
 
-    fn orders(count: u128) -> impl Iterator<Item = Uuid> {
-        (0..count).map(Uuid::from_u128)
+    fn orders(count: u128) -> impl Iterator<Item = OrderId> {
+        (0..count).map(|number| Uuid::from_u128(number).into())
     }
 
     #[test]
     fn a_lot_is_the_same_in_every_release() {
-        let order = Uuid::from_u128(7);
+        let order = Uuid::from_u128(7).into();
         assert_eq!((lot("decline", 3, order), lot("refuse", 3, order)), (31, 36));
     }
 
     #[test]
     fn nothing_is_hit_at_0_percent_and_all_at_100() {
-        assert!(orders(1_000).all(|order| !declines(1, order, 100, 0) && !refuses(1, order, 0)));
-        assert!(orders(1_000).all(|order| declines(1, order, 100, 100) && refuses(1, order, 100)));
-    }
-
-    #[test]
-    fn an_order_of_nothing_is_never_declined_but_may_be_refused() {
-        assert!(orders(1_000).all(|order| !declines(1, order, 0, 100)));
-        assert!(orders(1_000).all(|order| declines(1, order, 1, 100)));
-        assert!(orders(1_000).all(|order| refuses(1, order, 100)));
+        let (none, all) = (Trial::new(1, 0), Trial::new(1, 100));
+        assert!(orders(1_000).all(|order| !none.declines(order) && !none.refuses(order)));
+        assert!(orders(1_000).all(|order| all.declines(order) && all.refuses(order)));
     }
 
     #[test]
     fn a_higher_percentage_hits_all_that_a_lower_one_did() {
-        assert!(orders(1_000).all(|order| !refuses(5, order, 7) || refuses(5, order, 8)));
+        let (lower, higher) = (Trial::new(5, 7), Trial::new(5, 8));
+        assert!(orders(1_000).all(|order| !lower.refuses(order) || higher.refuses(order)));
     }
 
     #[test]
@@ -72,9 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn about_seven_in_a_hundred_real_purchases_are_declined_at_7_percent() {
+    fn about_seven_in_a_hundred_real_purchases_are_hit_at_7_percent() {
         let purchases: Vec<_> = Purchases::built_in().map(|purchase| purchase.unwrap()).collect();
-        let count = purchases.iter().filter(|it| declines(3, it.id, it.amount_cents, 7)).count();
+        let trial = Trial::new(3, 7);
+        let count = purchases.iter().filter(|purchase| trial.declines(purchase.id.into())).count();
         let expected = purchases.len() * 7 / 100;
         assert!(count.abs_diff(expected) < expected / 10, "{count} of about {expected}");
     }

@@ -1,13 +1,44 @@
-//! The folder that the databases are in.
+//! The folder that the databases are in, and the lock that keeps a second run out of it.
 //!
 //! It is never deleted here, a fresh one neither: its databases are what a reader of the report may want to
 //! open next.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Failure;
+
+/// The folder of a run, which has it for itself until this is dropped, or the process ends in any other way.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// [`prepare`]s a folder, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::DataDir`] where the path cannot be a folder or cannot be written to, [`Failure::InUse`] where
+    /// another run has it.
+    pub fn take(given: Option<&Path>) -> Result<Self, Failure> {
+        let path = prepare(given)?;
+        let unusable = |source| Failure::DataDir { path: path.clone(), source };
+        let lock = File::create(path.join("shop.lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::InUse { path }),
+            Err(TryLockError::Error(source)) => Err(unusable(source)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// The given folder, made where it is missing; otherwise a fresh one in the system's temporary folder, whose
 /// path is written to standard error.
@@ -62,6 +93,16 @@ mod tests {
         let expected = format!("--data-dir {}: expected a folder", file.path().display());
         assert!(failure.to_string().starts_with(&expected), "{failure}");
         assert!(failure.is_callers());
+    }
+
+    #[test]
+    fn a_folder_has_one_run_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::take(Some(folder.path())).unwrap();
+        let second = DataDir::take(Some(folder.path())).unwrap_err();
+        assert!(matches!(second, Failure::InUse { .. }) && second.is_callers());
+        drop(first);
+        assert_eq!(DataDir::take(Some(folder.path())).unwrap().path(), folder.path());
     }
 
     #[test]

@@ -43,14 +43,39 @@ pub enum Failure {
         /// What it says.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The input is good, and this build has no services to give it to.
-    #[error("the input is good, but this build of the shop has no services yet")]
-    Unwired,
+    /// A database cannot be opened.
+    #[error("{}: {source}", path.display().to_string().escape_debug())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What the store says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Another run has the folder.
+    #[error(
+        "--data-dir {}: another run of the shop is at work in this folder; wait for it, or give another",
+        path.display().to_string().escape_debug()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
 impl Failure {
     /// Whether the caller can mend it, by another file or folder.
     pub fn is_callers(&self) -> bool {
-        matches!(self, Failure::Input(_) | Failure::DataDir { .. })
+        match self {
+            Failure::Input(_)
+            | Failure::DataDir { .. }
+            | Failure::Database { .. }
+            | Failure::InUse { .. } => true,
+            Failure::System { .. } | Failure::Service { .. } => false,
+        }
+    }
+
+    /// Says which service failed.
+    pub(crate) fn of<E: Into<Box<dyn Error + Send + Sync>>>(service: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Failure::Service { service, source: source.into() }
     }
 }

@@ -8,7 +8,6 @@
 //! It refuses to guess: the first line that is not a purchase ends the reading with an [`InputError`] that
 //! names file, line and field. What was read before it stands. Nothing here knows what an order is.
 
-mod date;
 mod error;
 mod identity;
 mod lines;
@@ -21,7 +20,8 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-pub use self::date::Date;
+use crate::kernel::Date;
+
 pub use self::error::{FOUND_CHARS_MAX, Fault, Field, InputError};
 use self::identity::{Content, Identities};
 use self::lines::Lines;

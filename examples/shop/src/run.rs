@@ -2,8 +2,20 @@
 //!
 //! It refuses to print: what a run has to say is its result, and `main` shows it.
 
-use crate::purchases::Purchases;
-use crate::{Failure, Options, Report, crash, data_dir};
+use std::time::Instant;
+
+use factum::memory::MemoryBus;
+use factum_runtime::TokioTimer;
+
+use crate::chance::Trial;
+use crate::composition::{Shop, Stores, Trials};
+use crate::data_dir::DataDir;
+use crate::placing::place_all;
+use crate::progress::{Counts, Progress};
+use crate::purchases::{InputError, Purchase, Purchases};
+use crate::reconciliation::reconcile;
+use crate::service::ServiceStore;
+use crate::{Failure, Options, Report, crash};
 
 /// Exit status of a run whose figures agree.
 const RECONCILED: u8 = 0;
@@ -13,7 +25,7 @@ const NOT_RECONCILED: u8 = 1;
 /// same.
 const BAD_INPUT: u8 = 2;
 
-/// Runs the shop.
+/// Runs the shop on SQLite, in a folder of its own.
 ///
 /// # Errors
 ///
@@ -25,11 +37,58 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         Some(path) => Purchases::open(path)?,
         None => Purchases::built_in(),
     };
-    data_dir::prepare(options.data_dir.as_deref())?;
-    for purchase in purchases.take(options.limit()) {
-        purchase?;
-    }
-    Err(Failure::Unwired)
+    let folder = DataDir::take(options.data_dir.as_deref())?;
+    let limit = options.limit();
+    let expected = purchases.lines_expected().map(|lines| lines.min(limit as u64));
+    let progress = Progress::new(options.json, expected);
+    let trials = Trials {
+        refuse: Trial::new(options.seed, options.refuse),
+        decline: Trial::new(options.seed, options.decline),
+    };
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|source| Failure::System { what: "start the runtime", source })?;
+    runtime.block_on(async {
+        let stores = Stores::open(folder.path()).await?;
+        run_on(stores, trials, purchases.take(limit), progress).await
+    })
+}
+
+/// Runs the shop on any stores: places an order for every purchase, waits until all are closed, and reconciles.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub async fn run_on<S: ServiceStore>(
+    stores: Stores<S>,
+    trials: Trials,
+    purchases: impl Iterator<Item = Result<Purchase, InputError>> + Send + 'static,
+    mut progress: Progress,
+) -> Result<Report, Failure> {
+    let began = Instant::now();
+    let shop = Shop::new(stores, trials);
+    let works = shop.works();
+    let pipeline = shop.start(MemoryBus::new(TokioTimer::new())).await?;
+    let show = |progress: &mut Progress, placed| {
+        progress.show(Counts { placed, closed: pipeline.closed() });
+    };
+    let placing = place_all(&works.ordering, &pipeline, purchases, |placed| {
+        show(&mut progress, placed.orders());
+    })
+    .await;
+    let (input, placed) = match placing {
+        Ok(placed) => placed,
+        Err(failure) => {
+            progress.finish();
+            pipeline.stop().await?;
+            return Err(failure);
+        }
+    };
+    progress.set_total(placed.orders());
+    pipeline.quiet(|| show(&mut progress, placed.orders())).await?;
+    progress.finish();
+    let done = pipeline.done();
+    pipeline.stop().await?;
+    reconcile(&works, input, (placed, done), || began.elapsed()).await
 }
 
 /// What the process says to its caller: 0 reconciled, 1 not, 2 bad input.

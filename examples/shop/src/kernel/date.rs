@@ -3,9 +3,13 @@
 //! It refuses time of day, time zones and arithmetic; the file has none, and nobody here needs them.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 /// A day from 0001-01-01 to 9999-12-31 that exists; it is shown as `YYYY-MM-DD` and ordered by time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Date {
     year: u16,
     month: u8,
@@ -66,6 +70,38 @@ impl fmt::Debug for Date {
     }
 }
 
+/// A text that is no day.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a day that exists, as YYYY-MM-DD; found {0:?}")]
+pub struct NotADate(String);
+
+impl FromStr for Date {
+    type Err = NotADate;
+
+    /// Reads what [`Display`](fmt::Display) shows, `YYYY-MM-DD`.
+    fn from_str(text: &str) -> Result<Self, NotADate> {
+        let read = match text.as_bytes() {
+            [_, _, _, _, b'-', _, _, b'-', _, _] => Self::from_digits(&text.replace('-', "")),
+            _ => None,
+        };
+        read.ok_or_else(|| NotADate(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Date {
+    type Error = NotADate;
+
+    fn try_from(text: String) -> Result<Self, NotADate> {
+        text.parse()
+    }
+}
+
+impl From<Date> for String {
+    fn from(date: Date) -> Self {
+        date.to_string()
+    }
+}
+
 fn days_in_month(year: u16, month: u8) -> u8 {
     match month {
         2 if is_leap(year) => 29,
@@ -116,5 +152,19 @@ mod tests {
         let days =
             ["19970101", "19970201", "19970202", "19980101"].map(|text| Date::from_digits(text).unwrap());
         assert!(days.is_sorted());
+    }
+    #[test]
+    fn what_is_shown_can_be_read() {
+        let date = Date::new(1997, 1, 3).unwrap();
+        assert_eq!("1997-01-03".parse(), Ok(date));
+        assert_eq!(serde_json::to_string(&date).unwrap(), "\"1997-01-03\"");
+        assert_eq!(serde_json::from_str::<Date>("\"1997-01-03\"").unwrap(), date);
+    }
+
+    #[test]
+    fn a_text_that_is_no_day_is_not_read() {
+        for text in ["", "19970103", "1997-02-29", "1997-1-003", "97-01-03", "1997-01-03T", "----------"] {
+            assert_eq!(text.parse::<Date>(), Err(NotADate(text.to_owned())));
+        }
     }
 }

@@ -1,0 +1,122 @@
+//! The composition root: which store each service lives on, and the bus between them. It is the one place that
+//! names all four services.
+
+use std::path::Path;
+
+use factum::Work;
+use factum::memory::{MemoryBus, MemoryStore};
+use factum_store_sqlite::Sqlite;
+
+use crate::chance::Trial;
+use crate::pipeline::Pipeline;
+use crate::service::{Service, ServiceStore};
+use crate::{Failure, insight, inventory, ordering, payment};
+
+/// A store for each service.
+pub struct Stores<S> {
+    /// Ordering's.
+    pub ordering: S,
+    /// Inventory's.
+    pub inventory: S,
+    /// Payment's.
+    pub payment: S,
+    /// Insight's.
+    pub insight: S,
+}
+
+impl Stores<Sqlite> {
+    /// Opens a database for each service in a folder: `ordering.db`, `inventory.db`, `payment.db`, `insight.db`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Database`].
+    pub async fn open(folder: &Path) -> Result<Self, Failure> {
+        Ok(Self {
+            ordering: open(folder, ordering::NAME).await?,
+            inventory: open(folder, inventory::NAME).await?,
+            payment: open(folder, payment::NAME).await?,
+            insight: open(folder, insight::NAME).await?,
+        })
+    }
+}
+
+async fn open(folder: &Path, name: &str) -> Result<Sqlite, Failure> {
+    let path = folder.join(name).with_extension("db");
+    Sqlite::open(&path).await.map_err(|source| Failure::Database { path, source: source.into() })
+}
+
+impl Stores<MemoryStore> {
+    /// Four empty stores in memory.
+    pub fn in_memory() -> Self {
+        Self {
+            ordering: MemoryStore::new(),
+            inventory: MemoryStore::new(),
+            payment: MemoryStore::new(),
+            insight: MemoryStore::new(),
+        }
+    }
+}
+
+/// What goes wrong on purpose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trials {
+    /// Which orders inventory refuses.
+    pub refuse: Trial,
+    /// Which payments the bank declines.
+    pub decline: Trial,
+}
+
+/// The units of work of the four services.
+pub struct Works<S: ServiceStore> {
+    /// Ordering's.
+    pub ordering: Work<S>,
+    /// Inventory's.
+    pub inventory: Work<S>,
+    /// Payment's.
+    pub payment: Work<S>,
+    /// Insight's.
+    pub insight: Work<S>,
+}
+
+/// The four services, not started yet.
+pub struct Shop<S: ServiceStore> {
+    ordering: Service<S>,
+    inventory: Service<S>,
+    payment: Service<S>,
+    insight: Service<S>,
+}
+
+impl<S: ServiceStore> Shop<S> {
+    /// The four services on their stores.
+    pub fn new(stores: Stores<S>, trials: Trials) -> Self {
+        Self {
+            ordering: ordering::service(stores.ordering),
+            inventory: inventory::service(stores.inventory, trials.refuse),
+            payment: payment::service(stores.payment, trials.decline),
+            insight: insight::service(stores.insight),
+        }
+    }
+
+    /// Their units of work.
+    pub fn works(&self) -> Works<S> {
+        Works {
+            ordering: self.ordering.work.clone(),
+            inventory: self.inventory.work.clone(),
+            payment: self.payment.work.clone(),
+            insight: self.insight.work.clone(),
+        }
+    }
+
+    /// Subscribes all of them, then starts them.
+    ///
+    /// # Errors
+    ///
+    /// The bus or a store.
+    pub async fn start(self, bus: MemoryBus) -> Result<Pipeline<S>, Failure> {
+        let services = [self.ordering, self.inventory, self.payment, self.insight];
+        for service in &services {
+            service.subscribe(&bus).await.map_err(Failure::of(service.name))?;
+        }
+        Pipeline::start(services, bus).await
+    }
+}
