@@ -96,7 +96,6 @@ impl<S: Store> UnitOfWork<S> {
         }
         let rest = self.prepare().await?;
         progress.dispatched += rest.dispatched;
-        progress.written += rest.written;
         Ok((claims, progress))
     }
 

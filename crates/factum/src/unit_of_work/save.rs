@@ -26,7 +26,6 @@ pub struct Changes {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     pub(super) dispatched: usize,
-    pub(super) written: usize,
 }
 
 impl<S: Store> UnitOfWork<S> {
@@ -76,11 +75,12 @@ impl<S: Store> UnitOfWork<S> {
     pub(super) async fn prepare(&mut self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         self.dispatch_until_quiet(&mut progress).await?;
-        self.write(&mut progress).await?;
+        self.write().await?;
         Ok(progress)
     }
 
     pub(super) async fn commit(self, progress: Progress) -> Result<Committed<Changes>, Error> {
+        let written = self.tracker.rows_written();
         let Self { tx, outbox, ids, context, mut watched, .. } = self;
         let announced = outbox.iter().map(|envelope| envelope.id.clone()).collect();
         if let Some((_, saved)) = &mut watched {
@@ -96,7 +96,7 @@ impl<S: Store> UnitOfWork<S> {
             (_, None) => {}
         }
         outcome?;
-        let changes = Changes { announced, dispatched: progress.dispatched, written: progress.written };
+        let changes = Changes { announced, dispatched: progress.dispatched, written };
         Ok(Committed::proven(changes, Proof { source: context.source, ids }))
     }
 
@@ -105,10 +105,10 @@ impl<S: Store> UnitOfWork<S> {
     /// # Errors
     /// [`Error::Conflict`] if somebody was faster; [`Error::Store`]; the misuse of an earlier [`add`](Self::add).
     pub async fn write_changes(&mut self) -> Result<(), Error> {
-        self.write(&mut Progress::default()).await
+        self.write().await
     }
 
-    async fn write(&mut self, progress: &mut Progress) -> Result<(), Error> {
+    async fn write(&mut self) -> Result<(), Error> {
         if let Some(defect) = self.defect.take() {
             return Err(defect);
         }
@@ -119,8 +119,7 @@ impl<S: Store> UnitOfWork<S> {
             return Err(Error::ReadOnly { what: "a change to an aggregate" });
         }
         let connection = S::connection(&mut self.tx).await.map_err(Error::Store)?;
-        progress.written += self.tracker.write(connection).await?;
-        Ok(())
+        self.tracker.write(connection).await
     }
 
     /// One wave writes what changed and dispatches what was recorded; what that records is the next wave's.
@@ -131,13 +130,13 @@ impl<S: Store> UnitOfWork<S> {
             let Some(first) = wave.first() else { return Ok(()) };
             cascade.enter(first.event.name(), wave.len(), &self.limits)?;
             progress.dispatched += wave.len();
-            self.dispatch(wave, progress).await?;
+            self.dispatch(wave).await?;
         }
     }
 
     /// The write is put off until a handler is about to run: a translation reads no table, and an event that nobody
     /// handles needs none.
-    async fn dispatch(&mut self, wave: Vec<Recorded>, progress: &mut Progress) -> Result<(), Error> {
+    async fn dispatch(&mut self, wave: Vec<Recorded>) -> Result<(), Error> {
         let dispatcher = Arc::clone(&self.dispatcher);
         let mut written = false;
         for Recorded { event, about, .. } in wave {
@@ -155,7 +154,7 @@ impl<S: Store> UnitOfWork<S> {
                     Reaction::Announce(translation) => translation.announce(&*event, self),
                     Reaction::Handle(handler) => {
                         if !std::mem::replace(&mut written, true) {
-                            self.write(progress).await?;
+                            self.write().await?;
                         }
                         let id = self.lend();
                         let outcome = handler.handle(&*event, self).await;

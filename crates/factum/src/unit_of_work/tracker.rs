@@ -88,6 +88,7 @@ pub(super) struct Tracker<S: Store> {
     touched: Vec<usize>,
     /// Slots with a change since the last write.
     unwritten: VecDeque<usize>,
+    rows_written: usize,
 }
 
 impl<S: Store> Tracker<S> {
@@ -98,6 +99,7 @@ impl<S: Store> Tracker<S> {
             identities: HashMap::default(),
             touched: Vec::new(),
             unwritten: VecDeque::new(),
+            rows_written: 0,
         }
     }
 
@@ -219,10 +221,9 @@ impl<S: Store> Tracker<S> {
         self.slots.get(at).map(|slot| slot.aggregate.name_and_id()).unwrap_or_default()
     }
 
-    /// Writes what changed since the last write, in the order in which it was touched; answers how many rows. What could
-    /// not be written stays listed, so that swallowing the error does not lose the change.
-    pub(super) async fn write(&mut self, connection: &mut S::Connection) -> Result<usize, Error> {
-        let mut written = 0;
+    /// Writes what changed since the last write, in the order in which it was touched. What could not be written stays
+    /// listed, so that swallowing the error does not lose the change.
+    pub(super) async fn write(&mut self, connection: &mut S::Connection) -> Result<(), Error> {
         while let Some(&at) = self.unwritten.front() {
             let slot = &mut self.slots[at];
             let after = match slot.change {
@@ -234,12 +235,17 @@ impl<S: Store> Tracker<S> {
             if let Some((version, next)) = after {
                 slot.aggregate.write(slot.change, connection).await?;
                 (slot.version, slot.change) = (version, next);
-                written += 1;
+                self.rows_written += 1;
             }
             slot.unwritten = false;
             self.unwritten.pop_front();
         }
-        Ok(written)
+        Ok(())
+    }
+
+    /// By all writes together.
+    pub(super) fn rows_written(&self) -> usize {
+        self.rows_written
     }
 
     /// Takes what was recorded, each event with the slot of the aggregate that it is about, in the order of recording.

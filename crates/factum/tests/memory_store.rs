@@ -1,0 +1,158 @@
+//! The manners of the store in memory that no suite can ask of every store.
+
+mod support;
+
+use std::time::Duration;
+
+use factum::integration::Inspect as _;
+use factum::memory::{CommitFault, MemoryError, MemoryStore, StatementFault};
+use factum::port::{BucketSet, OutboxStore as _, Read};
+use factum::{Dispatcher, Error, Sort, Work};
+use support::*;
+
+fn work(store: &MemoryStore) -> Work<MemoryStore> {
+    Work::new(ORDERING, store.clone(), Dispatcher::new())
+}
+
+const ALL: Read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 100, bytes_max: 1 << 20 };
+
+#[tokio::test]
+async fn the_second_of_two_writers_is_told_at_once_that_its_version_is_stale() {
+    let store = stocked().await;
+    let (mut one, mut two) = (work(&store).begin().await.unwrap(), work(&store).begin().await.unwrap());
+    let (a, b) = (one.load::<Stock>(&pen()).await.unwrap(), two.load::<Stock>(&pen()).await.unwrap());
+    one[a].give(1);
+    two[b].give(1);
+    let _ = one.save_changes().await.unwrap();
+    let error = two.save_changes().await.unwrap_err();
+    assert!(matches!(&error, Error::Conflict { aggregate: "Stock", .. }), "{error}");
+    assert_eq!((left(&store, &pen()).await, store.open_transactions()), (Some(6), 0));
+}
+
+#[tokio::test]
+async fn a_commit_that_rests_on_an_outdated_read_is_refused_and_worth_another_run() {
+    let store = stocked().await;
+    let (mut one, mut two) = (work(&store).begin().await.unwrap(), work(&store).begin().await.unwrap());
+    let a = one.load::<Stock>(&pen()).await.unwrap();
+    two.load::<Stock>(&pen()).await.unwrap();
+    let b = two.load::<Stock>(&ink()).await.unwrap();
+    one[a].give(1);
+    two[b].give(1);
+    let _ = one.save_changes().await.unwrap();
+    let error = two.save_changes().await.unwrap_err();
+    assert_eq!(error.sort::<MemoryStore>(), Sort::Transient, "{error}");
+    assert!(error.to_string().contains("document pen of stock"), "{error}");
+    assert_eq!(left(&store, &ink()).await, Some(9));
+}
+
+#[tokio::test]
+async fn a_row_that_appeared_in_a_listed_collection_is_noticed() {
+    let store = stocked().await;
+    let mut uow = work(&store).begin().await.unwrap();
+    assert_eq!(uow.connection().await.unwrap().list("stock").unwrap().len(), 2);
+    uow.add(Order::place(1, pen(), 1));
+    let mut rival = work(&store).begin().await.unwrap();
+    rival.add(Stock::new(sku("nib"), 1));
+    let _ = rival.save_changes().await.unwrap();
+    let error = uow.save_changes().await.unwrap_err();
+    assert!(error.to_string().contains("collection stock"), "{error}");
+}
+
+#[tokio::test]
+async fn a_snapshot_stays_while_others_commit_and_nothing_is_kept_after_it() {
+    let store = stocked().await;
+    let mut reader = work(&store).read().await.unwrap();
+    let names =
+        |rows: Vec<factum::memory::Row>| rows.into_iter().map(|row| row.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(reader.connection().await.unwrap().list("stock").unwrap()), ["ink", "pen"]);
+    for _ in 0..3 {
+        let mut uow = work(&store).begin().await.unwrap();
+        let (pen, ink) = (uow.load::<Stock>(&pen()).await.unwrap(), uow.find::<Stock>(&ink()).await.unwrap());
+        uow[pen].give(1);
+        ink.into_iter().for_each(|ink| uow.remove(ink));
+        let _ = uow.save_changes().await.unwrap();
+    }
+    assert_eq!(names(reader.connection().await.unwrap().list("stock").unwrap()), ["ink", "pen"]);
+    let stock = reader.load::<Stock>(&pen()).await.unwrap();
+    assert_eq!(reader[stock].left(), 5);
+    reader.roll_back().await;
+    assert_eq!((left(&store, &pen()).await, left(&store, &ink()).await), (Some(8), None));
+}
+
+#[tokio::test]
+async fn a_scan_sees_what_its_own_transaction_wrote_and_deleted() {
+    let store = stocked().await;
+    let mut uow = work(&store).begin().await.unwrap();
+    let ink = uow.load::<Stock>(&ink()).await.unwrap();
+    uow.remove(ink);
+    uow.add(Stock::new(sku("nib"), 1));
+    uow.add(Stock::new(sku("ant"), 1));
+    uow.write_changes().await.unwrap();
+    let connection = uow.connection().await.unwrap();
+    let mut scan = |after, most| {
+        let rows = connection.scan("stock", after, most).unwrap();
+        rows.into_iter().map(|row| row.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(scan("", 9), ["ant", "nib", "pen"]);
+    assert_eq!(scan("", 2), ["ant", "nib"]);
+    assert_eq!(scan("ant", 1), ["nib"]);
+    assert_eq!(scan("nib", 5), ["pen"]);
+}
+
+#[tokio::test]
+async fn faults_come_when_they_are_asked_for_and_once() {
+    let (store, work) = shop().await;
+    for (fault, kept) in [
+        (CommitFault::Transient, false),
+        (CommitFault::Permanent, false),
+        (CommitFault::UnknownAndLost, false),
+        (CommitFault::UnknownAndKept, true),
+    ] {
+        store.fail_next_commit(fault);
+        let mut uow = work.begin().await.unwrap();
+        let order = if kept { 2 } else { 1 };
+        uow.add(Order::place(order, pen(), 1));
+        let error = uow.save_changes().await.unwrap_err();
+        let is_unknown = matches!(fault, CommitFault::UnknownAndLost | CommitFault::UnknownAndKept);
+        assert_eq!(error.sort::<MemoryStore>() == Sort::OutcomeUnknown, is_unknown, "{fault:?}: {error}");
+        assert_eq!(quantity(&store, order).await.is_some(), kept, "{fault:?}");
+        assert_eq!(store.read(ALL).await.unwrap().len(), usize::from(kept), "{fault:?}");
+    }
+    let mut uow = work.begin().await.unwrap();
+    uow.add(Order::place(1, pen(), 1));
+    let _ = uow.save_changes().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_ends_the_transaction_leaves_nothing_to_commit() {
+    let store = stocked().await;
+    let mut uow = work(&store).begin().await.unwrap();
+    store.fail_statement(1, StatementFault::Fatal);
+    let connection = uow.connection().await.unwrap();
+    connection.get("stock", "pen").unwrap();
+    connection.get("stock", "ink").unwrap_err();
+    assert!(matches!(connection.get("stock", "pen"), Err(MemoryError::Aborted { .. })));
+    uow.announce(&OrderPlacedV1 { order: 1, quantity: 1 }).unwrap();
+    let error = uow.save_changes().await.unwrap_err();
+    assert_eq!(error.sort::<MemoryStore>(), Sort::Permanent, "{error}");
+    assert_eq!(store.backlog().await.unwrap().outbox, 0);
+}
+
+#[tokio::test]
+async fn a_relay_is_woken_by_a_commit_that_announces_and_by_no_other() {
+    let store = stocked().await;
+    let hint = tokio::spawn({
+        let store = store.clone();
+        async move { store.hint().await }
+    });
+    tokio::task::yield_now().await;
+    let mut uow = work(&store).begin().await.unwrap();
+    uow.add(Stock::new(sku("nib"), 1));
+    let _ = uow.save_changes().await.unwrap();
+    tokio::task::yield_now().await;
+    assert!(!hint.is_finished());
+    let mut uow = work(&store).begin().await.unwrap();
+    uow.announce(&OrderPlacedV1 { order: 1, quantity: 1 }).unwrap();
+    let _ = uow.save_changes().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), hint).await.unwrap().unwrap();
+}
