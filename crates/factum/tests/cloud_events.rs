@@ -214,84 +214,77 @@ fn an_attribute_that_is_null_is_absent() {
     same(&envelope, &Envelope::new("1", "/s", "t", []));
 }
 
+fn refused_as<const N: usize>(cases: [(String, &str); N]) {
+    for (document, expected) in cases {
+        assert_eq!(refusal(&document), expected, "{document}");
+    }
+}
+
 #[test]
-fn what_is_refused_is_named_with_what_was_found_and_what_was_expected() {
-    for (document, expected) in [
+fn a_required_attribute_that_is_missing_or_unfit_is_named() {
+    const MISSING: &str = "is missing: an event has at least `specversion`, `id`, `source` and `type`";
+    let of = |members: &str| format!("{{{members}}}");
+    refused_as([
+        (of(r#""id":"1","source":"/s","type":"t""#), &format!("`specversion` {MISSING}")),
+        (of(r#""specversion":"1.0","id":null,"source":"/s","type":"t""#), &format!("`id` {MISSING}")),
+        (of(r#""specversion":"0.3","id":"1""#), r#"`specversion` is "0.3", expected "1.0""#),
+        (of(r#""specversion":"1.0","id":7"#), r#"`id` is "7", expected a string"#),
         (
-            r#"{"id":"1","source":"/s","type":"t"}"#.to_owned(),
-            "`specversion` is missing: an event has at least `specversion`, `id`, `source` and `type`",
-        ),
-        (
-            r#"{"specversion":"1.0","id":null,"source":"/s","type":"t"}"#.to_owned(),
-            "`id` is missing: an event has at least `specversion`, `id`, `source` and `type`",
-        ),
-        (
-            r#"{"specversion":"0.3","id":"1","source":"/s","type":"t"}"#.to_owned(),
-            r#"`specversion` is "0.3", expected "1.0""#,
-        ),
-        (
-            r#"{"specversion":"1.0","id":7,"source":"/s","type":"t"}"#.to_owned(),
-            r#"`id` is "7", expected a string"#,
-        ),
-        (
-            r#"{"specversion":"1.0","id":"","source":"/s","type":"t"}"#.to_owned(),
+            of(r#""specversion":"1.0","id":"","source":"/s","type":"t""#),
             r#"`id` is "", expected text that is not empty"#,
         ),
         (
-            r#"{"specversion":"1.0","id":"1","source":"a b","type":"t"}"#.to_owned(),
+            of(r#""specversion":"1.0","id":"1","source":"a b","type":"t""#),
             r#"`source` is "a b", expected a URI such as https://shop.example/ordering"#,
-        ),
-        (with(r#","id":"2""#), "`id` is there twice: leave one out"),
-        (with(r#","x":"1","\u0078":"2""#), "`x` is there twice: leave one out"),
-        (with(r#","data":1,"data":2"#), "`data` is there twice: leave one out"),
-        (
-            with(r#","data":1,"data_base64":"""#),
-            "`data` is there beside `data_base64`, expected one of the two",
-        ),
-        (
-            with(r#","data_base64":"?""#),
-            r#"`data_base64` is "?", expected a string in Base64 (RFC 4648, section 4)"#,
-        ),
-        (
-            with(r#","data_base64":{}"#),
-            r#"`data_base64` is "{}", expected a string in Base64 (RFC 4648, section 4)"#,
-        ),
-        (
-            with(r#","datacontenttype":"text/plain","data":{}"#),
-            r#"`data` is "{}", expected a string, where `datacontenttype` is not JSON"#,
-        ),
-        (
-            with(r#","datacontenttype":"""#),
-            r#"`datacontenttype` is "", expected a media type such as application/json"#,
-        ),
-        (
-            with(r#","time":"yesterday""#),
-            r#"`time` is "yesterday", expected a time of RFC 3339 in the years 0 to 9999"#,
-        ),
-        (with(r#","time":5"#), r#"`time` is "5", expected a string"#),
-        (
-            with(r#","Tenant":"x""#),
-            "`Tenant` is the name of an extension attribute, expected lower-case letters and digits in a name",
-        ),
-        (with(r#","x":1.5"#), r#"`x` is "1.5", expected an integer of 32 bits, or a string"#),
-        (with(r#","x":2147483648"#), r#"`x` is "2147483648", expected an integer of 32 bits, or a string"#),
-        (with(r#","x":[1]"#), r#"`x` is "[1]", expected a string, an integer or a boolean"#),
-        (
-            with(r#","x":"a\nb""#),
-            r#"`x` is "a\nb", expected text without control characters and noncharacters"#,
-        ),
-        (with(r#","subject":"""#), r#"`subject` is "", expected text that is not empty"#),
-        (
-            with(&format!(r#","partitionkey":"{}""#, "k".repeat(513))),
-            "`partitionkey` has 513 bytes, the limit is 512",
         ),
         (
             "[]".to_owned(),
-            "this is no CloudEvent in JSON: invalid type: sequence, expected one JSON object, the event at line 1 column 0",
+            "this is no CloudEvent in JSON: invalid type: sequence, expected one JSON object, the event at line 1 \
+             column 0",
         ),
-    ] {
-        assert_eq!(refusal(&document), expected, "{document}");
-    }
+    ]);
+}
+
+#[test]
+fn an_attribute_that_is_unfit_is_named_with_what_was_found_and_what_was_expected() {
+    const TIME: &str = r#"`time` is "yesterday", expected a time of RFC 3339 in the years 0 to 9999"#;
+    const MEDIA_TYPE: &str = r#"`datacontenttype` is "", expected a media type such as application/json"#;
+    const NAME: &str =
+        "`Tenant` is the name of an extension attribute, expected lower-case letters and digits in a name";
+    const CONTROL: &str = r#"`x` is "a\nb", expected text without control characters and noncharacters"#;
+    refused_as([
+        (with(r#","time":"yesterday""#), TIME),
+        (with(r#","time":5"#), r#"`time` is "5", expected a string"#),
+        (with(r#","datacontenttype":"""#), MEDIA_TYPE),
+        (with(r#","Tenant":"x""#), NAME),
+        (with(r#","x":1.5"#), r#"`x` is "1.5", expected an integer of 32 bits, or a string"#),
+        (with(r#","x":2147483648"#), r#"`x` is "2147483648", expected an integer of 32 bits, or a string"#),
+        (with(r#","x":[1]"#), r#"`x` is "[1]", expected a string, an integer or a boolean"#),
+        (with(r#","x":"a\nb""#), CONTROL),
+        (with(r#","subject":"""#), r#"`subject` is "", expected text that is not empty"#),
+    ]);
+}
+
+#[test]
+fn data_that_is_unfit_is_refused() {
+    const BASE64: &str = r#"expected a string in Base64 (RFC 4648, section 4)"#;
+    const BOTH: &str = "`data` is there beside `data_base64`, expected one of the two";
+    const TEXT: &str = r#"`data` is "{}", expected a string, where `datacontenttype` is not JSON"#;
+    refused_as([
+        (with(r#","data":1,"data_base64":"""#), BOTH),
+        (with(r#","data_base64":"?""#), &format!(r#"`data_base64` is "?", {BASE64}"#)),
+        (with(r#","data_base64":{}"#), &format!(r#"`data_base64` is "{{}}", {BASE64}"#)),
+        (with(r#","datacontenttype":"text/plain","data":{}"#), TEXT),
+    ]);
+}
+
+#[test]
+fn a_member_that_is_there_twice_is_refused_however_its_name_is_written() {
+    refused_as([
+        (with(r#","id":"2""#), "`id` is there twice: leave one out"),
+        (with(r#","x":"1","\u0078":"2""#), "`x` is there twice: leave one out"),
+        (with(r#","data":1,"data":2"#), "`data` is there twice: leave one out"),
+    ]);
 }
 
 #[test]
@@ -311,6 +304,8 @@ fn a_document_over_a_limit_is_refused() {
     assert_eq!(refusal(&with(&many)), "the envelope has 65 extension attributes, the limit is 64");
     let more: String = (0..300).map(|n| format!(r#","x{n}":"""#)).collect();
     assert!(refusal(&with(&more)).contains("more than 256 members"));
+    let key = format!(r#","partitionkey":"{}""#, "k".repeat(513));
+    assert_eq!(refusal(&with(&key)), "`partitionkey` has 513 bytes, the limit is 512");
     let long = format!(r#","x":"{}""#, "x".repeat(8 << 10));
     assert!(refusal(&with(&long)).starts_with("the envelope without its data has 8"));
     let large = format!(r#","data":"{}""#, "x".repeat(16 << 20));
