@@ -70,6 +70,22 @@ async fn events_recorded_by_handlers_are_dispatched_in_the_same_save() {
     assert_eq!(quantity(&store, 100).await, Some(1));
 }
 
+#[tokio::test]
+async fn f_02_a_later_save_does_not_tell_again_what_an_earlier_one_told() {
+    let (store, work) = shop().await;
+    let mut uow = work.begin().await.unwrap();
+    uow.add(Order::place(1, pen(), 1));
+    assert_eq!(uow.save_changes().await.unwrap().announced.len(), 1);
+    for _ in 0..3 {
+        let mut uow = work.begin().await.unwrap();
+        let order = uow.load::<Order>(&1).await.unwrap();
+        uow[order].add_line(2, 1);
+        let changes = uow.save_changes().await.unwrap();
+        assert_eq!((changes.dispatched, changes.announced.len(), changes.written), (0, 0, 1));
+    }
+    assert_eq!(store.read(ALL).await.unwrap().len(), 1);
+}
+
 type Names = Arc<Mutex<Vec<String>>>;
 
 /// Notes the name of every event, under its own.
@@ -210,7 +226,7 @@ fn pinged(handler: impl Handler<Ping, MemoryStore>) -> Work<MemoryStore> {
 }
 
 #[tokio::test]
-async fn an_endless_cascade_is_refused() {
+async fn f_05_an_endless_cascade_is_refused() {
     let work = pinged(ping_again).limits(|limits| limits.events = 1000);
     for (fan_out, expected) in [(1, (32, 33)), (2, (8, 1022))] {
         let mut uow = work.begin().await.unwrap();
@@ -220,6 +236,51 @@ async fn an_endless_cascade_is_refused() {
         let Error::CascadeTooLong { event, depth, events, path } = error else { panic!("{error}") };
         assert_eq!((event, (depth, events), path), ("Ping", expected, vec!["Ping"; 8]));
     }
+}
+
+/// Each event leads to two further ones, three deep.
+#[tokio::test]
+async fn f_04_what_handlers_record_is_dispatched_wave_by_wave() {
+    #[derive(Default)]
+    struct Branches(Arc<Mutex<Vec<u32>>>);
+    impl Handler<Ping, MemoryStore> for Branches {
+        async fn handle(&self, ping: &Ping, uow: &mut UnitOfWork) -> Outcome {
+            self.0.lock().unwrap().push(ping.from);
+            for child in [ping.from * 2, ping.from * 2 + 1].into_iter().filter(|child| *child < 16) {
+                uow.add(Pinger::new(child).ping(1));
+            }
+            Ok(())
+        }
+    }
+    let branches = Branches::default();
+    let seen = Arc::clone(&branches.0);
+    let mut uow = pinged(branches).begin().await.unwrap();
+    uow.add(Pinger::new(1).ping(1));
+    let changes = uow.save_changes().await.unwrap();
+    assert_eq!((changes.dispatched, &*seen.lock().unwrap()), (15, &(1..16).collect::<Vec<_>>()));
+}
+
+#[tokio::test]
+async fn f_16_a_handler_that_panics_leaves_no_transaction_open_and_no_trace() {
+    async fn panics(_: &OrderPaid, uow: &mut UnitOfWork) -> Outcome {
+        note(uow.connection().await?, "about to panic")?;
+        panic!("on purpose")
+    }
+    let store = stocked().await;
+    let work = Work::new(ORDERING, store.clone(), Dispatcher::new().on(panics).on(reserve_stock));
+    let paying = work.clone();
+    let saving = tokio::spawn(async move {
+        let mut uow = paying.begin().await.unwrap();
+        let order = uow.add(Order::place(1, pen(), 1));
+        uow[order].pay().unwrap();
+        uow.save_changes().await.map(drop)
+    });
+    assert!(saving.await.unwrap_err().is_panic());
+    assert_eq!((store.open_transactions(), log(&store).await.len(), quantity(&store, 1).await), (0, 0, None));
+    let mut uow = work.begin().await.unwrap();
+    uow.add(Order::place(2, pen(), 1));
+    let _ = uow.save_changes().await.unwrap();
+    assert_eq!((quantity(&store, 2).await, left(&store, &pen()).await), (Some(1), Some(4)));
 }
 
 #[tokio::test]
@@ -259,7 +320,7 @@ impl Handler<Ping, MemoryStore> for Thief {
 }
 
 #[tokio::test]
-async fn a_unit_of_work_is_lent_and_neither_saved_nor_replaced() {
+async fn f_06_a_unit_of_work_is_lent_and_neither_saved_nor_replaced() {
     let replaced = "Thief put another unit of work in the place of the one it was lent";
     let thefts = [("keep", replaced), ("save", replaced), ("save, and swallow", replaced), ("give back", "")];
     for (how, expected) in thefts {

@@ -156,3 +156,19 @@ async fn a_relay_is_woken_by_a_commit_that_announces_and_by_no_other() {
     let _ = uow.save_changes().await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), hint).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn f_15_two_stores_in_one_process_know_nothing_of_each_other() {
+    let (one, two) = (MemoryStore::new(), MemoryStore::new());
+    for (store, quantity) in [(&one, 1), (&two, 2)] {
+        let mut uow = work(store).begin().await.unwrap();
+        uow.add(Order::place(1, pen(), quantity));
+        uow.announce(&OrderPlacedV1 { order: 1, quantity }).unwrap();
+        let _ = uow.save_changes().await.unwrap();
+    }
+    assert_eq!((quantity(&one, 1).await, quantity(&two, 1).await), (Some(1), Some(2)));
+    for store in [&one, &two] {
+        let rows = store.read(ALL).await.unwrap();
+        assert_eq!((rows.len(), rows[0].seq), (1, 1));
+    }
+}
