@@ -105,7 +105,8 @@ impl<S: Store + InboxStore> Desk<S> {
                 attempts = begun;
             }
             self.counters.failed();
-            tracing::warn!(subscription, id = %envelope.id, r#type = %envelope.r#type, attempts, reason, "an attempt failed");
+            let (id, r#type) = (&envelope.id, &envelope.r#type);
+            tracing::warn!(subscription, %id, %r#type, attempts, reason, "an attempt failed");
         } else {
             let deliveries = batch.envelopes.len();
             tracing::info!(subscription, deliveries, reason, "a batch is taken apart");
@@ -126,13 +127,13 @@ impl<S: Store + InboxStore> Desk<S> {
 
     /// Keeps a dead letter; whether that worked.
     pub(super) async fn give_up(&self, envelope: Arc<Envelope>, attempts: u32, reason: String) -> bool {
-        let (subscription, id) = (self.name(), envelope.id.clone());
+        let (subscription, id, r#type) = (self.name(), &envelope.id, &envelope.r#type);
         let side = Side::Subscription(subscription.into());
         let dead = DeadLetter::new(side, Envelope::clone(&envelope), reason.clone(), attempts, now());
         match flat(caught(self.work.store().give_up(dead, self.subscription.policy())).await) {
             Ok(()) => {
                 self.counters.gave_up();
-                tracing::error!(subscription, %id, r#type = %envelope.r#type, attempts, reason, "given up: a dead letter");
+                tracing::error!(subscription, %id, %r#type, attempts, reason, "given up: a dead letter");
                 true
             }
             Err(error) => {

@@ -42,6 +42,8 @@ struct State {
     items: Vec<Item>,
     last: u64,
     lost: usize,
+    breaks: u64,
+    silent: bool,
 }
 
 struct Shared {
@@ -55,7 +57,14 @@ pub(crate) struct Chaos(Arc<Shared>);
 
 impl Chaos {
     pub(crate) fn new(seed: u64, habits: Habits) -> Self {
-        let state = State { random: Jitter::new(seed), items: Vec::new(), last: 0, lost: 0 };
+        let state = State {
+            random: Jitter::new(seed),
+            items: Vec::new(),
+            last: 0,
+            lost: 0,
+            breaks: habits.breaks,
+            silent: false,
+        };
         Self(Arc::new(Shared { habits, state: Mutex::new(state), changed: Notify::new() }))
     }
 
@@ -64,9 +73,29 @@ impl Chaos {
         self.0.state.lock().unwrap().items.len()
     }
 
+    /// How often, in percent, a consumer is lost from now on.
+    pub(crate) fn breaks(&self, percent: u64) {
+        self.0.state.lock().unwrap().breaks = percent;
+        self.0.changed.notify_waiters();
+    }
+
+    /// From now on it answers nothing that is settled.
+    pub(crate) fn falls_silent(&self) {
+        self.0.state.lock().unwrap().silent = true;
+    }
+
     /// How many acknowledgements the bus did not hear.
     pub(crate) fn lost(&self) -> usize {
         self.0.state.lock().unwrap().lost
+    }
+}
+
+impl Chaos {
+    async fn answers(&self) {
+        let silent = self.0.state.lock().unwrap().silent;
+        if silent {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -169,7 +198,8 @@ impl Consumer {
     fn look(&self, most: usize) -> Result<Vec<Delivery>, BoxError> {
         let shared = &self.bus.0;
         let mut state = shared.state.lock().unwrap();
-        if state.chance(shared.habits.breaks) {
+        let breaks = state.breaks;
+        if state.chance(breaks) {
             return Err("the connection broke".into());
         }
         state.expire();
@@ -239,7 +269,10 @@ impl Ticket {
 
 impl Settle for Ticket {
     fn ack(self: Box<Self>) -> BoxFuture<'static, Result<(), BoxError>> {
-        Box::pin(async move { self.settle(|state, place| drop(state.items.remove(place))) })
+        Box::pin(async move {
+            self.bus.answers().await;
+            self.settle(|state, place| drop(state.items.remove(place)))
+        })
     }
 
     fn nack(self: Box<Self>, after: Duration) -> BoxFuture<'static, Result<(), BoxError>> {

@@ -12,7 +12,7 @@ use factum::EventBus as _;
 use factum::IntegrationEvent as _;
 use factum::integration::OnDeadLetter;
 
-use world::{SOURCE, Tallied, Trouble, World, envelope, in_time};
+use world::{SOURCE, Tallied, Trouble, World, envelope, in_time, pass};
 
 #[tokio::test(start_paused = true)]
 async fn deliveries_are_handled_in_the_order_of_their_key_and_several_share_a_commit() {
@@ -134,13 +134,13 @@ async fn where_the_policy_is_halt_nothing_more_is_taken_until_a_person_decides()
     let running = world.start_with(|options| options.lanes.attempts = 2);
     in_time(world.until(async || !world.dead().await.is_empty())).await;
     world.publish_all(&["b"], 0..4).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     assert_eq!(world.ledger().await.len(), 0);
     assert_eq!(bus.in_flight(), 7);
     running.stop().await;
 
     let running = world.start();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     assert_eq!(world.ledger().await.len(), 0, "a new receiver knows of the halt");
     world.discard("a-0").await;
     in_time(bus.quiet()).await;

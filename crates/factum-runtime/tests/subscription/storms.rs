@@ -8,7 +8,7 @@ use factum::memory::CommitFault;
 use factum::protocol::Jitter;
 
 use crate::chaos::{Chaos, Habits, LEASE};
-use crate::world::{Running, Trouble, World, id, in_time};
+use crate::world::{NAME, Running, Trouble, World, id, in_time, pass};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -65,7 +65,7 @@ async fn on_a_bus_with_order_every_effect_happens_once_and_in_order_whoever_is_k
         let mut receivers = vec![start(&world, &mut random), start(&world, &mut random)];
         let mut kills = 0;
         while bus.left() > 0 {
-            in_time(tokio::time::sleep(Duration::from_millis(random.up_to(300)))).await;
+            pass(Duration::from_millis(random.up_to(300))).await;
             let faults = [CommitFault::Transient, CommitFault::UnknownAndLost, CommitFault::UnknownAndKept];
             match random.up_to(5) {
                 fault @ 0..=2 => world.store.fail_next_commit(faults[fault as usize]),
@@ -180,5 +180,69 @@ async fn what_takes_its_process_with_it_every_time_is_given_up_in_the_end() {
     );
     assert_eq!(world.of("b").await, [0, 1]);
     let dead = world.dead().await;
-    assert!(dead[0].1 == 3 && dead[0].2.contains("came to an end"), "{dead:?}");
+    assert!(dead[0].1 == 3 && dead[0].2.contains("did not live to say why"), "{dead:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_72_two_copies_handled_at_the_same_time_have_one_effect() {
+    let bus = Chaos::new(1, Habits { ordered: false, duplicates: 100, ..Habits::CALM });
+    let world = World::on(Arc::new(bus.clone()));
+    for n in 0..20 {
+        world.script.next(&id("a", n), &[Trouble::Takes(Duration::from_millis(200)); 2]);
+    }
+    let receivers: Vec<Running> =
+        (0..8).map(|_| world.start_with(|options| options.lanes.prefetch = 1)).collect();
+    for n in 0..20 {
+        world.publish_all(&["a"], n..n + 1).await;
+        in_time(world.until(async || bus.left() == 0)).await;
+    }
+    for receiver in receivers {
+        receiver.stop().await;
+    }
+    assert!(world.script.calls_of("a-0") > 1, "the copies never met");
+    assert_eq!(world.of("a").await, (0..20).collect::<Vec<_>>());
+    assert_eq!((world.counts().handled, world.counts().duplicates), (20, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_75_two_subscriptions_of_one_store_each_have_their_effect() {
+    let (world, bus) = World::new().await;
+    let other = world.also_named("archive").await;
+    world.publish_all(&["a"], 0..5).await;
+    let running = [world.start(), other.start()];
+    in_time(bus.quiet()).await;
+    for running in running {
+        running.stop().await;
+    }
+    assert_eq!((world.counts().handled, other.counts().handled), (5, 5), "{NAME} and archive");
+    assert_eq!(world.of("a").await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_79_a_receiver_whose_consumer_is_lost_subscribes_again_within_ten_seconds() {
+    let bus = Chaos::new(1, Habits::CALM);
+    let world = World::on(Arc::new(bus.clone()));
+    bus.breaks(100);
+    let running = world.start();
+    pass(Duration::from_secs(3600)).await;
+    world.publish_all(&["a"], 0..5).await;
+    bus.breaks(0);
+    let begun = tokio::time::Instant::now();
+    in_time(world.until(async || bus.left() == 0)).await;
+    assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+    running.stop().await;
+    assert_eq!(world.of("a").await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_79_a_bus_that_never_answers_does_not_keep_a_receiver_from_its_end() {
+    let bus = Chaos::new(1, Habits::CALM);
+    let world = World::on(Arc::new(bus.clone()));
+    bus.falls_silent();
+    world.publish_all(&["a", "b"], 0..5).await;
+    let running = world.start();
+    in_time(world.until(async || world.ledger().await.len() == 2)).await;
+    let begun = tokio::time::Instant::now();
+    running.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

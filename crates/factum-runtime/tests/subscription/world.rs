@@ -112,7 +112,7 @@ impl Subscriber<Tallied, MemoryStore> for Ledger {
             Some(Trouble::Panics) => panic!("told to panic"),
             Some(Trouble::Hangs) => std::future::pending().await,
             Some(Trouble::Takes(time)) => {
-                tokio::time::sleep(time).await;
+                pass(time).await;
                 Ok(())
             }
         }
@@ -135,6 +135,7 @@ pub(crate) struct World {
     pub(crate) script: Arc<Script>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) policy: OnDeadLetter,
+    name: &'static str,
 }
 
 impl World {
@@ -153,12 +154,21 @@ impl World {
             script: Arc::default(),
             counters: Arc::default(),
             policy: OnDeadLetter::Park,
+            name: NAME,
         }
+    }
+
+    /// The same store, bus and script, for another subscription, which the bus knows from now on.
+    pub(crate) async fn also_named(&self, name: &'static str) -> Self {
+        let interest = Interest { subscription: name.into(), types: vec![Tallied::TYPE.into()], prefetch: 1 };
+        drop(self.bus.subscribe(interest).await.unwrap());
+        let script = Arc::clone(&self.script);
+        Self { store: self.store.clone(), script, name, ..Self::on(Arc::clone(&self.bus)) }
     }
 
     pub(crate) fn receiver(&self) -> Receiver<MemoryStore> {
         let work = Work::new("https://test.example/ledger", self.store.clone(), Dispatcher::new());
-        let subscription = Subscription::named(NAME)
+        let subscription = Subscription::named(self.name)
             .on::<Tallied>(Ledger(Arc::clone(&self.script)))
             .on_dead_letter(self.policy);
         Receiver::new(work, subscription, Arc::clone(&self.bus)).counters(Arc::clone(&self.counters))
@@ -231,7 +241,7 @@ impl World {
     /// Waits until the store says so; the clock may go on meanwhile.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, mut holds: impl FnMut() -> F) {
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            pass(Duration::from_millis(10)).await;
         }
     }
 }
@@ -257,6 +267,11 @@ impl Running {
     pub(crate) async fn ends(self) {
         self.task.await.unwrap();
     }
+}
+
+/// Lets the virtual clock go on, and everybody do what they do meanwhile.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::timeout(time, std::future::pending::<()>()).await.unwrap_err();
 }
 
 /// Fails a test that would hang.

@@ -262,8 +262,9 @@ impl Lanes {
                 self.take_apart(&tokens);
             }
             (Ending::Exhausted { attempts }, _) => {
-                let reason =
-                    format!("none of {attempts} attempts came to an end: each took its process with it");
+                let reason = format!(
+                    "{attempts} attempts were begun and none succeeded; the last did not live to say why"
+                );
                 tokens.iter().for_each(|token| self.shelf.judge(*token, attempts, reason.clone()));
                 self.shelf.put_back(&tokens);
             }
