@@ -150,6 +150,11 @@ impl Envelope {
         self.partitionkey.as_deref().unwrap_or(self.id.as_str())
     }
 
+    /// [`ordering_key`](Self::ordering_key), shared rather than borrowed.
+    pub fn ordering_key_shared(&self) -> Arc<str> {
+        self.partitionkey.clone().unwrap_or_else(|| self.id.shared())
+    }
+
     /// One of 64 shares of the outbox: first byte of the MD5 of the ordering key, modulo 64, so that any language can
     /// compute it.
     pub fn bucket(&self) -> u8 {

@@ -19,6 +19,10 @@ impl EventId {
         &self.0
     }
 
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The `n`-th event of a type and key that a delivery leads to: a repeat of the delivery announces under the same
     /// id, whatever the order of handlers. A UUID, version 5.
     pub(crate) fn derived(cause: &Uuid, event_type: &str, key: Option<&str>, n: usize) -> Self {

@@ -4,6 +4,7 @@
 //! simulator and tests run the same code.
 
 mod backoff;
+pub mod relay;
 pub mod subscription;
 
 pub use backoff::{Backoff, Jitter};

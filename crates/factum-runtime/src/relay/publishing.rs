@@ -1,0 +1,111 @@
+//! Envelopes from the outbox to the bus, and the answers back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use factum::integration::{Answer, Confirm, Publication};
+use factum::port::OutboxRow;
+use factum::protocol::relay::{Input, Row, Sent};
+use factum::{BoxError, BoxFuture, Committed, Envelope, EventBus};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Answers taken out of the channel at once, at most.
+const ANSWERS: usize = 4_096;
+
+pub(super) struct Publishing {
+    bus: Arc<dyn EventBus>,
+    /// The envelopes of rows that wait for their turn; none that was handed over.
+    kept: HashMap<i64, Committed<Envelope>>,
+    /// Batches for which the bus has no room yet, in the order in which they were begun.
+    handing_over: Vec<BoxFuture<'static, Result<(), BoxError>>>,
+    answered: Arc<dyn Fn(u64, Answer) + Send + Sync>,
+    // Bounded by the window: of every answer there is a row in hand.
+    answers: UnboundedReceiver<(u64, Answer)>,
+    unsent: UnboundedSender<(u64, Answer)>,
+}
+
+impl Publishing {
+    pub(super) fn new(bus: Arc<dyn EventBus>) -> Self {
+        let (unsent, answers) = unbounded_channel();
+        let sender = unsent.clone();
+        let answered = move |ticket, answer| {
+            // Nobody listens only when the relay has ended; the row is still in the outbox then.
+            let _ = sender.send((ticket, answer));
+        };
+        Self {
+            bus,
+            kept: HashMap::new(),
+            handing_over: Vec::new(),
+            answered: Arc::new(answered),
+            answers,
+            unsent,
+        }
+    }
+
+    /// Keeps the envelopes of rows that were read, until the machine says what becomes of each.
+    pub(super) fn keep(&mut self, rows: Vec<OutboxRow>) -> Vec<Row> {
+        self.kept.reserve(rows.len());
+        let mut seen = Vec::with_capacity(rows.len());
+        for row in rows {
+            seen.push(Row::from(&row));
+            self.kept.insert(row.seq, row.envelope);
+        }
+        seen
+    }
+
+    pub(super) fn forget(&mut self, seqs: &[i64]) {
+        for seq in seqs {
+            self.kept.remove(seq);
+        }
+    }
+
+    /// How many envelopes wait for their turn.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Begins to hand a batch over. Returns how many envelopes it has.
+    pub(super) fn begin(&mut self, batch: Vec<Sent>) -> usize {
+        let mut publications = Vec::with_capacity(batch.len());
+        for Sent { seq, ticket } in batch {
+            match self.kept.remove(&seq) {
+                Some(envelope) => {
+                    let confirm = Confirm::new(ticket, Arc::clone(&self.answered));
+                    publications.push(Publication { envelope, confirm });
+                }
+                None => _ = self.unsent.send((ticket, Answer::Unknown("its envelope is not kept".into()))),
+            }
+        }
+        let n = publications.len();
+        let bus = Arc::clone(&self.bus);
+        self.handing_over.push(Box::pin(async move { bus.publish(publications).await }));
+        n
+    }
+
+    /// Waits for answers and takes all that are there, or until a batch was not taken.
+    pub(super) async fn next(&mut self) -> Input {
+        std::future::poll_fn(|cx| {
+            // Batches first, in the order in which they were begun, so that the bus sees them in it.
+            if let Poll::Ready(error) = self.poll_handing_over(cx) {
+                return Poll::Ready(Input::Unreachable(error.to_string()));
+            }
+            let mut answers = Vec::new();
+            self.answers.poll_recv_many(cx, &mut answers, ANSWERS).map(|_| Input::Answered(answers))
+        })
+        .await
+    }
+
+    fn poll_handing_over(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let mut refused = None;
+        self.handing_over.retain_mut(|batch| match refused.is_none().then(|| batch.as_mut().poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => false,
+            Some(Poll::Ready(Err(error))) => {
+                refused = Some(error);
+                false
+            }
+            Some(Poll::Pending) | None => true,
+        });
+        refused.map_or(Poll::Pending, Poll::Ready)
+    }
+}

@@ -1,0 +1,161 @@
+//! What it does while nothing goes wrong.
+
+use factum::integration::{Answer, Inspect as _};
+use factum::port::{OutboxStore as _, Settlement};
+use factum_runtime::Relay;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, relay, start, store};
+
+#[tokio::test(start_paused = true)]
+async fn what_was_committed_is_published_in_order_and_leaves_the_outbox() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| CONFIRM));
+    let running = start(relay(&store, &bus));
+    for n in 0..50 {
+        commit(&store, (0..4).map(|key| envelope(&format!("k{key}"), n)).collect()).await;
+    }
+    in_time("an empty outbox", store.drained()).await;
+    for (key, published) in bus.confirmed_by_key() {
+        assert_eq!(published, (0..50).collect::<Vec<_>>(), "key {key}");
+    }
+    assert_eq!(bus.confirmed().len(), 200);
+    let counts = running.stats.now();
+    assert_eq!((counts.published, counts.confirmed, counts.kept), (200, 200, 0));
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_of_this_process_is_published_before_the_next_poll() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| CONFIRM));
+    let running = start(relay(&store, &bus));
+    // Idle for long, so that the poll has become slow.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    commit(&store, vec![envelope("k", 0)]).await;
+    let began = tokio::time::Instant::now();
+    in_time("the hint", bus.until(|bus| bus.came("k/0") == 1)).await;
+    assert!(began.elapsed() < Duration::from_millis(20), "it took {:?}", began.elapsed());
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_not_answered_does_not_hold_up_the_others_and_memory_stays_bounded() {
+    let (store, bus) =
+        (store(), FakeBus::new(|envelope, _| if envelope.ordering_key() == "slow" { Act::Keep } else { CONFIRM }));
+    for n in 0..20_000 {
+        commit(&store, vec![envelope("slow", n)]).await;
+    }
+    commit(&store, (0..100).map(|n| envelope(&format!("quick{n}"), 0)).collect()).await;
+    let running = start(relay(&store, &bus));
+    in_time("the quick keys", bus.until(|bus| bus.confirmed().len() == 100)).await;
+    assert_eq!(bus.most_kept(), 1, "of a key one envelope is on its way");
+    let kept = running.stats.now().kept;
+    assert!(kept <= 4_096, "{kept} envelopes in memory");
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_relays_share_one_store_and_publish_nothing_twice() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| CONFIRM));
+    let [one, other] = [start(relay(&store, &bus)), start(relay(&store, &bus))];
+    for n in 0..100 {
+        commit(&store, (0..20).map(|key| envelope(&format!("k{key}"), n)).collect()).await;
+        tokio::time::advance(Duration::from_millis(37)).await;
+    }
+    in_time("an empty outbox", store.drained()).await;
+    assert_eq!(bus.confirmed().len(), 2_000);
+    assert!(bus.confirmed_by_key().values().all(|published| *published == (0..100).collect::<Vec<_>>()));
+    one.shut_down().await;
+    other.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_46_what_a_dead_relay_held_is_taken_over_when_its_lease_is_over() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| CONFIRM));
+    let dead = start(relay(&store, &bus));
+    commit(&store, vec![envelope("k", 0)]).await;
+    in_time("the first", store.drained()).await;
+    dead.kill().await;
+    let began = tokio::time::Instant::now();
+    let heir = start(relay(&store, &bus));
+    commit(&store, vec![envelope("k", 1)]).await;
+    in_time("the takeover", store.drained()).await;
+    assert!(began.elapsed() <= Duration::from_secs(11), "it took {:?}", began.elapsed());
+    heir.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_answers_writes_them_down_and_frees_the_buckets() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| Act::Keep));
+    let running = start(relay(&store, &bus));
+    commit(&store, vec![envelope("k", 0), envelope("k", 1), envelope("j", 0)]).await;
+    in_time("both keys at the bus", bus.until(|bus| bus.most_kept() == 2)).await;
+    let (ended, ()) = tokio::join!(in_time("the end", running.shut_down()), async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        bus.let_go(&Answer::Confirmed);
+    });
+    let () = ended;
+    assert_eq!(store.backlog().await.unwrap().outbox, 1, "k/1 was not begun any more, and stays");
+    assert_eq!(store.lease("somebody else", Duration::from_secs(1)).await.unwrap().len(), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_without_answers_ends_at_its_deadline_and_leaves_the_rows() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| Act::Keep));
+    let running = start(relay(&store, &bus).options(|o| o.shutdown = Duration::from_secs(3)));
+    commit(&store, vec![envelope("k", 0)]).await;
+    in_time("it at the bus", bus.until(|bus| bus.most_kept() == 1)).await;
+    let began = tokio::time::Instant::now();
+    in_time("the end", running.shut_down()).await;
+    assert!(began.elapsed() >= Duration::from_secs(3) && began.elapsed() < Duration::from_secs(4));
+    assert_eq!(store.backlog().await.unwrap().outbox, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_43_a_late_settlement_of_a_relay_that_lost_its_lease_changes_nothing() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| Act::Keep));
+    let leases = store.lease("paused", Duration::from_secs(10)).await.unwrap();
+    commit(&store, vec![envelope("k", 0)]).await;
+    let heir = start(relay(&store, &bus));
+    in_time("the heir", bus.until(|bus| bus.came("k/0") == 1)).await;
+    let late = Settlement { confirmed: vec![1], ..Settlement::default() };
+    assert_eq!(store.settle("paused", &leases, &late).await.unwrap(), 0);
+    assert_eq!(store.backlog().await.unwrap().outbox, 1);
+    bus.let_go(&Answer::Confirmed);
+    in_time("the heir's own settlement", store.drained()).await;
+    assert_eq!(bus.came("k/0"), 1);
+    heir.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_after_the_lease_was_lost_leaves_the_row_to_its_new_owner() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| Act::Keep));
+    let running = start(relay(&store, &bus));
+    commit(&store, vec![envelope("k", 0)]).await;
+    in_time("it at the bus", bus.until(|bus| bus.came("k/0") == 1)).await;
+    // The store's clock says that it slept; somebody else is quicker.
+    store.advance_clock(Duration::from_secs(60));
+    assert_eq!(store.lease("heir", Duration::from_secs(600)).await.unwrap().len(), 64);
+    bus.let_go(&Answer::Confirmed);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(store.backlog().await.unwrap().outbox, 1, "the row is the heir's");
+    assert_eq!(running.stats.now().settled, 0);
+    running.shut_down().await;
+}
+
+#[tokio::test]
+async fn numbers_that_contradict_each_other_are_refused_at_the_start() {
+    let (store, bus) = (store(), FakeBus::new(|_, _| CONFIRM));
+    let wrong: [fn(Relay) -> Relay; 3] = [
+        |relay| relay.options(|o| o.renew = o.lease),
+        |relay| relay.options(|o| o.batch.rows = 0),
+        |relay| relay.options(|o| o.poll_least = Duration::from_secs(2)),
+    ];
+    for change in wrong {
+        let relay = change(Relay::new(Arc::new(store.clone()), bus.clone()));
+        assert!(matches!(
+            relay.run(std::future::pending()).await,
+            Err(factum::Error::Misconfigured { .. })
+        ));
+    }
+}

@@ -1,0 +1,286 @@
+//! What a relay decides: which rows to read, which to publish now, and what to write down of the answers.
+//!
+//! It sees rows without their payload, and keeps four promises, whatever the order of what happens: nothing is
+//! published but under a lease that holds; of a key nothing is on its way while an older row of it is unconfirmed (a
+//! bus that stops at the first failure takes several in one batch); only a refusal counts as an attempt; and only a
+//! confirmation, or a dead letter, takes a row out of the outbox. What it forgets is read again.
+
+mod answers;
+mod hand;
+mod io;
+mod keys;
+mod leases;
+#[cfg(test)]
+mod model;
+mod options;
+mod publishing;
+mod rows;
+mod scan;
+mod settling;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use io::{Input, Key, Output, Report, Row, Sent};
+pub use options::{Options, Size};
+
+use self::hand::{Hand, Taken};
+use self::leases::Leases;
+use self::publishing::Kinds;
+use self::scan::{Brought, Scan};
+use self::settling::Settling;
+use super::Jitter;
+use crate::port::{BucketSet, Lease, Read};
+
+/// Where it is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Publishes nothing more, waits for answers, and writes them down.
+    Closing(Duration),
+    /// Gives the leases back.
+    Releasing(Duration),
+    Done,
+}
+
+/// The relay's decisions. Times are counted from a start of the driver's own choosing, and never go back.
+#[derive(Debug)]
+pub struct Relay {
+    options: Options,
+    leases: Leases,
+    hand: Hand,
+    scan: Scan,
+    settling: Settling,
+    kinds: Kinds,
+    jitter: Jitter,
+    phase: Phase,
+    /// The bus is left alone before.
+    bus_rests_until: Duration,
+    bus_failures: u32,
+    /// The row whose dead letter halts this route, until that is written.
+    halting: Option<u64>,
+    crowded: bool,
+}
+
+impl Relay {
+    /// A relay that holds nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            leases: Leases::new(),
+            hand: Hand::default(),
+            scan: Scan::new(&options),
+            settling: Settling::default(),
+            kinds: Kinds::default(),
+            jitter: Jitter::new(options.seed),
+            phase: Phase::Running,
+            bus_rests_until: Duration::ZERO,
+            bus_failures: 0,
+            halting: None,
+            crowded: false,
+            options,
+        }
+    }
+
+    /// Takes note of what has happened, and appends to `out` what is to be done.
+    pub fn on(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
+        if self.phase == Phase::Done {
+            return;
+        }
+        // First, so that no answer to a lease that has run out counts.
+        self.expire(now, out);
+        match input {
+            Input::Leased(leases) => self.leased(&leases, out),
+            Input::LeaseFailed => self.leases.failed(now, backoff(&self.options, &mut self.jitter)),
+            Input::Rows(rows) => self.rows(now, &rows, out),
+            Input::ReadFailed => {
+                self.scan.failed(now, backoff(&self.options, &mut self.jitter));
+                self.hand.read_is_over();
+            }
+            Input::Answered(answers) => self.answered(now, answers, out),
+            Input::Unreachable(reason) => self.bus_failed(now, reason, out),
+            Input::Settled(changed) => self.settled(now, changed),
+            Input::SettleFailed => self.settling.failed(now, backoff(&self.options, &mut self.jitter)),
+            Input::Released => self.end(out),
+            Input::Hint => self.scan.hint(),
+            Input::Tick => {}
+            Input::Shutdown => self.shut_down(now),
+        }
+        self.proceed(now, out);
+    }
+
+    /// When it wants an [`Input::Tick`], if nothing else happens before.
+    pub fn wake_at(&self) -> Duration {
+        let closing = match self.phase {
+            Phase::Running => Duration::MAX,
+            Phase::Closing(until) => until,
+            Phase::Releasing(until) => return until,
+            Phase::Done => return Duration::MAX,
+        };
+        let settle = self.settling.due_at(self.hand.rows.unanswered(), self.is_closing(), &self.options);
+        let rested = self.hand.rested_at().unwrap_or(Duration::MAX);
+        let [publish, read] = [self.publish_at(), self.read_at()];
+        [self.leases.wake_at(), closing, settle, rested, publish, read].into_iter().min().unwrap_or(closing)
+    }
+
+    /// Rows whose envelopes are kept: those that wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.hand.rows.waiting().0
+    }
+
+    fn proceed(&mut self, now: Duration, out: &mut Vec<Output>) {
+        self.hand.wake_rested(now, &mut self.scan);
+        if self.is_at_work() && self.leases.ask(now) {
+            out.push(Output::Lease);
+        }
+        self.publish(now, out);
+        if self.is_at_work() {
+            self.settle(now, out);
+        }
+        self.close(now, out);
+        self.read(now, out);
+        if !self.hand.forgotten.is_empty() {
+            out.push(Output::Forget(std::mem::take(&mut self.hand.forgotten)));
+        }
+    }
+
+    fn is_at_work(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Closing(_))
+    }
+
+    fn is_closing(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    fn expire(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let lost = self.leases.expire(now);
+        self.lose(lost, out);
+    }
+
+    fn lose(&mut self, lost: BucketSet, out: &mut Vec<Output>) {
+        if lost.is_empty() {
+            return;
+        }
+        out.push(Output::Report(Report::LeasesLost(lost.len())));
+        self.scan.restart();
+        self.hand.disown(|bucket| lost.contains(bucket), &self.scan);
+    }
+
+    fn leased(&mut self, leases: &[Lease], out: &mut Vec<Output>) {
+        let (lost, gained) = self.leases.answered(leases, &self.options);
+        self.lose(lost, out);
+        if !gained.is_empty() {
+            self.scan.restart();
+        }
+    }
+
+    /// How much may be read, if it is worth a read.
+    fn room(&self) -> Option<Size> {
+        let (rows, bytes) = self.hand.rows.on_the_way();
+        let Size { rows: rows_max, bytes: bytes_max } = self.options.batch;
+        let rows = self.options.window.rows.saturating_sub(rows).min(rows_max);
+        let bytes = self.options.window.bytes.saturating_sub(bytes).min(bytes_max);
+        (rows >= rows_max.div_ceil(4) && bytes >= bytes_max.div_ceil(4)).then_some(Size { rows, bytes })
+    }
+
+    fn may_read(&self) -> bool {
+        self.phase == Phase::Running && self.halting().is_none() && !self.leases.buckets().is_empty()
+    }
+
+    fn read_at(&self) -> Duration {
+        match self.room() {
+            Some(_) if self.may_read() => self.scan.wake_at().max(self.bus_rests_until),
+            _ => Duration::MAX,
+        }
+    }
+
+    fn read(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let Some(room) = self.room().filter(|_| self.may_read() && now >= self.bus_rests_until) else { return };
+        if let Some(reading) = self.scan.next(now, room.rows, room.bytes) {
+            let buckets = self.leases.buckets();
+            let (above, rows_max, bytes_max) = (reading.above, reading.rows_max, reading.bytes_max);
+            out.push(Output::Read(Read { buckets, above, rows_max, bytes_max }));
+        }
+    }
+
+    fn rows(&mut self, now: Duration, rows: &[Row], out: &mut Vec<Output>) {
+        let Some(reading) = self.scan.take() else { return };
+        let mut brought = Brought {
+            last: rows.last().map(|row| row.seq),
+            full: rows.len() >= reading.rows_max
+                || rows.iter().map(|row| row.bytes).sum::<usize>() >= reading.bytes_max / 2,
+            new: 0,
+        };
+        let mut left_out = Vec::new();
+        let refuses = reading.is_void() || !self.may_read();
+        self.crowded &= self.hand.keys.len() >= self.options.keys_max;
+        for (at, row) in rows.iter().enumerate() {
+            let taken = match refuses {
+                true => self.hand.refuse(row),
+                false => {
+                    let kind = self.kinds.index(&row.r#type, &self.options.on_dead_letter);
+                    self.hand.take(row, kind, reading.above, reading.number, &self.options)
+                }
+            };
+            match taken {
+                Taken::New => brought.new += 1,
+                Taken::Known => {}
+                Taken::LeftOut(key) => left_out.push(key),
+                Taken::NoRoom => {
+                    brought.last = Some(row.seq - 1);
+                    self.scan.retreat(row.seq - 1);
+                    rows[at..].iter().for_each(|row| _ = self.hand.refuse(row));
+                    self.too_many_keys(out);
+                    break;
+                }
+            }
+        }
+        let swept = self.scan.done(now, &reading, brought, &self.options);
+        if let Some(swept) = swept {
+            self.hand.swept(swept, &mut self.scan);
+        }
+        left_out.into_iter().for_each(|key| self.hand.look_at(key, &mut self.scan));
+        self.hand.read_is_over();
+    }
+
+    fn too_many_keys(&mut self, out: &mut Vec<Output>) {
+        if !std::mem::replace(&mut self.crowded, true) {
+            out.push(Output::Report(Report::TooManyKeys));
+        }
+    }
+
+    fn shut_down(&mut self, now: Duration) {
+        if self.phase == Phase::Running {
+            self.phase = Phase::Closing(now + self.options.shutdown);
+        }
+    }
+
+    fn close(&mut self, now: Duration, out: &mut Vec<Output>) {
+        match self.phase {
+            Phase::Closing(until) => {
+                // A lease call that is on its way could come after the release, and undo it.
+                let quiet = self.hand.rows.unanswered() == 0
+                    && self.settling.is_quiet()
+                    && !self.leases.is_asking()
+                    && self.scan.reading().is_none();
+                if quiet || now >= until {
+                    self.phase = Phase::Releasing(now + self.options.renew);
+                    out.push(Output::Release);
+                }
+            }
+            Phase::Releasing(until) if now >= until => self.end(out),
+            Phase::Running | Phase::Releasing(_) | Phase::Done => {}
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Done;
+        out.push(Output::Done);
+    }
+}
+
+/// How long the store is left alone after it failed.
+fn backoff<'a>(options: &Options, jitter: &'a mut Jitter) -> impl FnOnce(u32) -> Duration + use<'a> {
+    let store = options.store;
+    move |failures| store.delay(failures, jitter)
+}
