@@ -117,7 +117,9 @@ macro_rules! store_suite {
                 a_handler_sees_in_the_tables_what_was_changed_before_it_ran,
                 message_is_taken_back_when_the_save_fails,
                 an_observer_sees_all_of_a_commit_or_none,
-                a_conflict_is_run_again_and_a_domain_error_is_not;
+                a_conflict_is_run_again_and_a_domain_error_is_not,
+                f_01_a_save_that_is_run_again_tells_every_event_once,
+                f_07_a_save_that_is_run_again_begins_with_what_is_in_the_tables;
             outbox: envelopes_stand_in_the_order_in_which_they_were_announced,
                 a_read_takes_the_buckets_it_was_asked_for_and_no_other,
                 a_read_begins_above_the_floor,
@@ -135,13 +137,14 @@ macro_rules! store_suite {
                 a_requeued_envelope_goes_before_what_waited_behind_it,
                 a_discarded_envelope_frees_its_key,
                 a_dead_letter_keeps_every_attribute;
-            claims: an_event_is_first_once_and_a_duplicate_ever_after,
-                every_subscription_has_an_inbox_of_its_own,
-                a_claim_that_was_rolled_back_can_be_made_again,
+            claims: f_74_an_event_is_a_duplicate_however_much_came_after_it,
+                an_event_is_first_once_and_a_duplicate_ever_after,
+                f_75_every_subscription_has_an_inbox_of_its_own,
+                f_73_a_claim_that_was_rolled_back_can_be_made_again,
                 several_deliveries_commit_or_fail_as_one,
                 a_repeated_reception_announces_under_the_same_ids,
                 attempts_are_counted_by_subscription_and_event,
-                a_checkpoint_moves_with_the_rows_of_its_projection;
+                f_81_a_checkpoint_moves_with_the_rows_of_its_projection;
             parking: what_follows_a_dead_letter_waits_and_other_keys_do_not,
                 a_repeated_delivery_does_not_wait_twice,
                 giving_up_twice_is_giving_up_once,
@@ -152,11 +155,11 @@ macro_rules! store_suite {
                 a_halt_lasts_until_a_person_acts,
                 waiting_is_rolled_back_with_its_transaction;
             concurrency: concurrent_increments_all_count,
-                two_receptions_of_one_event_never_both_take_effect,
-                a_claim_in_flight_is_never_committed_twice,
+                f_72_two_receptions_of_one_event_never_both_take_effect,
+                f_72_a_claim_in_flight_is_never_committed_twice,
                 writers_that_met_are_told_apart;
-            faults: a_commit_that_fails_takes_everything_back,
-                an_unknown_outcome_is_not_run_again,
+            faults: f_03_what_handlers_did_is_taken_back_when_the_commit_fails,
+                f_08_an_unknown_outcome_is_not_run_again,
                 a_swallowed_fatal_error_cannot_commit,
                 what_is_written_after_a_swallowed_fatal_error_is_not_kept;
             cancellation: f_08_a_dropped_save_is_whole_or_nothing,

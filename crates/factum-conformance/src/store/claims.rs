@@ -28,8 +28,23 @@ pub async fn an_event_is_first_once_and_a_duplicate_ever_after<F: StoreFixture>(
     assert_eq!(store.backlog().await.unwrap().inbox, 2);
 }
 
+/// The inbox has no window behind which it forgets.
+pub async fn f_74_an_event_is_a_duplicate_however_much_came_after_it<F: StoreFixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let named = subscription("counting", &Count::default());
+    let first = [arriving("first", "a", "x")];
+    work(&store).receive(&named, &first, false).await.unwrap();
+    for batch in 0..10 {
+        let events: Vec<_> = (0..100).map(|n| arriving(&format!("{batch}-{n}"), "b", "x")).collect();
+        work(&store).receive(&named, &events, false).await.unwrap();
+    }
+    let received = work(&store).receive(&named, &first, false).await.unwrap();
+    assert_eq!((received.claims.as_slice(), value(&store, "a").await), (&[Claim::Duplicate][..], Some(1)));
+    assert_eq!((value(&store, "b").await, store.backlog().await.unwrap().inbox), (Some(1000), 1001));
+}
+
 /// The subscription's name is part of the key, and so is the source (F-75).
-pub async fn every_subscription_has_an_inbox_of_its_own<F: StoreFixture>(fixture: &F) {
+pub async fn f_75_every_subscription_has_an_inbox_of_its_own<F: StoreFixture>(fixture: &F) {
     let store = fixture.fresh().await;
     let count = Count::default();
     let event = arriving("1", "a", "one");
@@ -47,7 +62,7 @@ pub async fn every_subscription_has_an_inbox_of_its_own<F: StoreFixture>(fixture
 }
 
 /// What failed has not been handled.
-pub async fn a_claim_that_was_rolled_back_can_be_made_again<F: StoreFixture>(fixture: &F) {
+pub async fn f_73_a_claim_that_was_rolled_back_can_be_made_again<F: StoreFixture>(fixture: &F) {
     let store = fixture.fresh().await;
     let count = Count::default();
     let named = subscription("counting", &count);
@@ -144,7 +159,7 @@ pub async fn attempts_are_counted_by_subscription_and_event<F: StoreFixture>(fix
 }
 
 /// Forward with what was folded in, and not without.
-pub async fn a_checkpoint_moves_with_the_rows_of_its_projection<F: StoreFixture>(fixture: &F) {
+pub async fn f_81_a_checkpoint_moves_with_the_rows_of_its_projection<F: StoreFixture>(fixture: &F) {
     let store = fixture.fresh().await;
     let named = Subscription::named("insight").projecting::<ItemGrownV1>(Project);
     let events: Vec<_> = (1..=3).map(|n| arriving(&n.to_string(), "a", "one")).collect();

@@ -41,7 +41,7 @@ async fn increment<S: WholeStore>(store: S) -> Result<(), BoxError> {
 }
 
 /// Two consumers get the same deliveries at the same time (F-72).
-pub async fn two_receptions_of_one_event_never_both_take_effect<F: StoreFixture>(fixture: &F) {
+pub async fn f_72_two_receptions_of_one_event_never_both_take_effect<F: StoreFixture>(fixture: &F) {
     const EVENTS: usize = 40;
     let store = fixture.fresh().await;
     let receive = |store: F::Store| async move {
@@ -85,7 +85,7 @@ impl<S: Documents> Subscriber<ItemGrownV1, S> for Meets {
 }
 
 /// The second of two claims of one event waits for the first, or fails and is run again; it never commits beside it.
-pub async fn a_claim_in_flight_is_never_committed_twice<F: StoreFixture>(fixture: &F) {
+pub async fn f_72_a_claim_in_flight_is_never_committed_twice<F: StoreFixture>(fixture: &F) {
     let store = fixture.fresh().await;
     let meets = Meets::default();
     let receive = |store: F::Store, meets: Meets| async move {

@@ -3,23 +3,24 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use factum::integration::Inspect as _;
-use factum::{Error, Sort};
+use factum::{Dispatcher, Error, Sort};
 
-use super::model::{Item, ItemGrownV1};
-use super::support::{assert_no_trace, items, not_asked, texts, work};
+use super::model::{Chain, Item, ItemGrownV1};
+use super::support::{assert_no_trace, items, not_asked, texts, work, work_with};
 use super::{FailingCommit, StoreFixture};
 
-/// Rows and outbox.
-pub async fn a_commit_that_fails_takes_everything_back<F: StoreFixture>(fixture: &F) {
+/// Rows, the handlers' too, and outbox.
+pub async fn f_03_what_handlers_did_is_taken_back_when_the_commit_fails<F: StoreFixture>(fixture: &F) {
     if !fixture.capabilities().fails_commits {
-        return not_asked("a_commit_that_fails_takes_everything_back", "its commits cannot be made to fail");
+        let case = "f_03_what_handlers_did_is_taken_back_when_the_commit_fails";
+        return not_asked(case, "its commits cannot be made to fail");
     }
     let store = fixture.fresh().await;
     fixture.fail_next_commit(&store, FailingCommit::RolledBack).await;
     for is_first in [true, false] {
-        let mut uow = work(&store).begin().await.unwrap();
-        uow.add(Item::new("one"));
-        uow.announce(&ItemGrownV1::of("one", "more")).unwrap();
+        let work = work_with(&store, Dispatcher::new().on(Chain { until: 2, fails_at: None }));
+        let mut uow = work.begin().await.unwrap();
+        uow.add(Item::grown("one", 0));
         match uow.save_changes().await {
             Err(error) => {
                 assert!(is_first && matches!(error, Error::Store(_)), "{error}");
@@ -28,13 +29,13 @@ pub async fn a_commit_that_fails_takes_everything_back<F: StoreFixture>(fixture:
             Ok(_) => assert!(!is_first, "the commit was meant to fail"),
         }
     }
-    assert_eq!((items(&store).await, texts(&store).await.len()), (1, 1));
+    assert_eq!((items(&store).await, texts(&store).await.len()), (3, 3));
 }
 
 /// Only a person, or a second look, can tell; running it again could do it twice (F-08).
-pub async fn an_unknown_outcome_is_not_run_again<F: StoreFixture>(fixture: &F) {
+pub async fn f_08_an_unknown_outcome_is_not_run_again<F: StoreFixture>(fixture: &F) {
     if !fixture.capabilities().fails_commits {
-        return not_asked("an_unknown_outcome_is_not_run_again", "its commits cannot be made to fail");
+        return not_asked("f_08_an_unknown_outcome_is_not_run_again", "its commits cannot be made to fail");
     }
     for (how, kept) in [(FailingCommit::UnknownAndLost, 0), (FailingCommit::UnknownAndKept, 1)] {
         let store = fixture.fresh().await;

@@ -1,8 +1,9 @@
 //! Saving: all of it or nothing, at whatever depth it fails, whoever looks on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use factum::{Dispatcher, Error};
+use factum::{Dispatcher, Documents, Error, Handler, Outcome, UnitOfWork};
 
 use super::model::{Chain, Count, Does, Grown, Item, ItemGrownV1};
 use super::support::{Watch, arriving, assert_no_trace, items, subscription, texts, value, work, work_with};
@@ -74,7 +75,7 @@ pub async fn a_handler_that_fails_at_any_depth_leaves_no_trace_and_the_next_run_
 
 /// Each wave writes before it dispatches.
 pub async fn a_handler_sees_in_the_tables_what_was_changed_before_it_ran<F: StoreFixture>(fixture: &F) {
-    async fn look<S: factum::Documents>(event: &Grown, uow: &mut factum::UnitOfWork<S>) -> factum::Outcome {
+    async fn look<S: Documents>(event: &Grown, uow: &mut UnitOfWork<S>) -> Outcome {
         let states = uow.scan::<Item>("", 9).await?;
         let (_, state) = states.iter().find(|(id, _)| *id == event.item).ok_or("not in the table yet")?;
         uow.announce(&ItemGrownV1::of("seen", state.value.to_string()))?;
@@ -181,4 +182,55 @@ pub async fn a_conflict_is_run_again_and_a_domain_error_is_not<F: StoreFixture>(
         .unwrap_err();
     assert_eq!((error.to_string().as_str(), attempts.load(Ordering::SeqCst)), ("the rules refuse", 1));
     assert_eq!(items(&store).await, 1);
+}
+
+/// Loses a race the first time that it is called at this depth.
+struct Loses {
+    at: u32,
+    calls: Arc<AtomicUsize>,
+}
+
+impl<S: Documents> Handler<Grown, S> for Loses {
+    async fn handle(&self, event: &Grown, _: &mut UnitOfWork<S>) -> Outcome {
+        match event.depth == self.at && self.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => Err(Error::Conflict { aggregate: "Item", id: "any".into() }.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Nothing that was collected before the failure is lost or comes twice.
+pub async fn f_01_a_save_that_is_run_again_tells_every_event_once<F: StoreFixture>(fixture: &F) {
+    for at in 0..4 {
+        let store = fixture.fresh().await;
+        let calls = Arc::<AtomicUsize>::default();
+        let loses = Loses { at, calls: Arc::clone(&calls) };
+        let work = work_with(&store, Dispatcher::new().on(Chain { until: 3, fails_at: None }).on(loses));
+        let body = async |uow: &mut UnitOfWork<F::Store>| {
+            uow.add(Item::grown("root", 0));
+            Ok(())
+        };
+        let _ = work.run(body).await.unwrap();
+        assert_eq!((calls.load(Ordering::SeqCst), items(&store).await), (2, 4));
+        assert_eq!(texts(&store).await, ["depth 0", "depth 1", "depth 2", "depth 3"]);
+    }
+}
+
+/// What the lost attempt changed in memory does not reach the next.
+pub async fn f_07_a_save_that_is_run_again_begins_with_what_is_in_the_tables<F: StoreFixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let mut uow = work(&store).begin().await.unwrap();
+    uow.add(Item::new("one"));
+    let _ = uow.save_changes().await.unwrap();
+    let loses = Loses { at: 0, calls: Arc::default() };
+    let work = work_with(&store, Dispatcher::new().on(loses));
+    for round in 1..4 {
+        let body = async |uow: &mut UnitOfWork<F::Store>| {
+            let item = uow.load::<Item>(&"one".to_owned()).await?;
+            uow[item].grow(0);
+            Ok(uow[item].value())
+        };
+        let value_then = work.run(body).await.unwrap();
+        assert_eq!((*value_then, value(&store, "one").await), (round, Some(round)));
+    }
 }
