@@ -77,6 +77,13 @@ impl Progress {
         }
     }
 
+    /// Removes the bar, and says nothing more: the run has failed, and what it says is its failure.
+    pub fn give_up(self) {
+        if let Output::Bar(bar) = self.output {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Removes the bar, or writes a last line.
     pub fn finish(self) {
         match self.output {

@@ -132,8 +132,8 @@ impl Books {
         let Self { input, ordering, .. } = self;
         let mut checks = same("purchases = orders", input.tally, ordering.asked_for).to_vec();
         checks.extend([
-            count("customers = who placed these orders", input.customers.len() as u64, ordering.asked_for_by),
-            count("who placed orders = buyers", ordering.placed_by, ordering.buyers),
+            count("customers = buyers of these orders", input.customers.len() as u64, ordering.asked_for_by),
+            count("buyers of orders = buyers registered", ordering.placed_by, ordering.buyers),
             count("orders = buyers verified", ordering.placed.count, ordering.orders_verified),
             count("orders = orders closed", ordering.placed.count, ordering.closed()),
         ]);

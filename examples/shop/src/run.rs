@@ -4,12 +4,12 @@
 
 use std::time::Instant;
 
-use factum::memory::MemoryBus;
-use factum_runtime::TokioTimer;
+use factum_runtime::memory_bus;
 
 use crate::chance::Trial;
 use crate::composition::{Shop, Stores, Trials};
 use crate::data_dir::DataDir;
+use crate::pipeline::Pipeline;
 use crate::placing::place_all;
 use crate::progress::{Counts, Progress};
 use crate::purchases::{InputError, Purchase, Purchases};
@@ -67,7 +67,7 @@ pub async fn run_on<S: ServiceStore>(
     let began = Instant::now();
     let shop = Shop::new(stores, trials);
     let works = shop.works();
-    let pipeline = shop.start(MemoryBus::new(TokioTimer::new())).await?;
+    let pipeline = shop.start(memory_bus()).await?;
     let show = |progress: &mut Progress, placed| {
         progress.show(Counts { placed, closed: pipeline.closed() });
     };
@@ -78,9 +78,8 @@ pub async fn run_on<S: ServiceStore>(
     let (input, placed) = match placing {
         Ok(placed) => placed,
         Err(failure) => {
-            progress.finish();
-            pipeline.stop().await?;
-            return Err(failure);
+            progress.give_up();
+            return Err(wind_up(pipeline, failure).await);
         }
     };
     progress.set_total(placed.orders());
@@ -89,6 +88,19 @@ pub async fn run_on<S: ServiceStore>(
     let done = pipeline.done();
     pipeline.stop().await?;
     reconcile(&works, input, (placed, done), || began.elapsed()).await
+}
+
+/// What was placed before a bad line is carried to its end. After any other failure nothing is waited for: what is
+/// unfinished waits in the outboxes, for the next run.
+async fn wind_up<S: ServiceStore>(pipeline: Pipeline<S>, failure: Failure) -> Failure {
+    if failure.is_callers() {
+        let ended = async {
+            pipeline.quiet(|| ()).await?;
+            pipeline.stop().await
+        };
+        return ended.await.err().unwrap_or(failure);
+    }
+    failure
 }
 
 /// What the process says to its caller: 0 reconciled, 1 not, 2 bad input.

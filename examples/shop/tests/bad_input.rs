@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn shop(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_shop")).args(arguments).current_dir(folder).output().unwrap()
-}
+use support::{Database, report, shop};
+
+mod support;
 
 fn assert_refused(arguments: &[&str], folder: &Path, expected: &str) {
     let output = shop(arguments, folder);
@@ -41,6 +40,66 @@ fn a_bad_line_is_refused_with_file_line_and_field() {
     );
 }
 
+const GOOD: &str = "00001 19970101 1 11.77\n00001 19970112 2 12.00\n00002 19970112 5 77.00\n";
+const ANOTHER: &str = "00003 19970113 3 0.00\n";
+
+/// Every kind of bad line, and what is said of it.
+fn bad_lines() -> Vec<(Vec<u8>, &'static str)> {
+    let number = "number of CDs: expected a whole number from 1 to 1000000, such as 2; found ";
+    let amount = "amount: expected dollars with two decimals, at most 1000000.00, such as 11.77; found ";
+    let say = |line: &str, complaint: String| (line.as_bytes().to_vec(), &*complaint.leak());
+    vec![
+        (b"00003 19970113 3 \xff".to_vec(), "amount: expected UTF-8 text; found the byte 0xff"),
+        say("00003 19970113 3", {
+            let fields = "(customer id, date, number of CDs, amount)";
+            format!("fields: expected 4 separated by spaces {fields}; found 3 in \"00003 19970113 3\"")
+        }),
+        say("00003 20010229 3 0.00", {
+            let expected = "expected a day that exists, as YYYYMMDD, such as 19970101";
+            format!("date: {expected}; found \"20010229\"")
+        }),
+        say("00003 19970113 0 0.00", format!("{number}\"0\"")),
+        say("00003 19970113 1.5 0.00", format!("{number}\"1.5\"")),
+        say("00003 19970113 3 12.5", format!("{amount}\"12.5\"")),
+        say("00003 19970113 3 1000000.01", format!("{amount}\"1000000.01\"")),
+        say(&" ".repeat(4_097), "line: expected at most 4096 bytes; found a longer one".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn what_was_placed_before_a_bad_line_stays_and_the_corrected_file_goes_on_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--purchases", "p.txt", "--data-dir", "databases", "--json"];
+    for (line, complaint) in bad_lines() {
+        let bad = [GOOD.as_bytes(), &line, b"\n", ANOTHER.as_bytes()].concat();
+        fs::write(folder.path().join("p.txt"), bad).unwrap();
+        assert_refused(&arguments, folder.path(), &format!("p.txt:4: {complaint}"));
+        let mut ordering = Database::open(&folder.path().join("databases"), "ordering").await;
+        assert_eq!(ordering.count("orders").await, 3, "{complaint}");
+        assert_eq!(ordering.count("buyers").await, 2, "{complaint}");
+    }
+    fs::write(folder.path().join("p.txt"), [GOOD, ANOTHER].concat()).unwrap();
+    let report = report(&shop(&arguments, folder.path()));
+    assert_eq!((&report["purchases"], &report["customers"]), (&4.into(), &3.into()));
+    assert_eq!((&report["cds"], &report["revenue_cents"]), (&11.into(), &10_077.into()));
+    assert_eq!((&report["orders_confirmed"], &report["reconciled"]), (&4.into(), &true.into()));
+    assert_eq!(report["receipts"], 24);
+}
+
+#[test]
+fn a_folder_that_is_a_file_and_a_database_that_is_none_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x").unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    fs::write(folder.path().join("folder/ordering.db"), "no database, but some text\n".repeat(100)).unwrap();
+    for (data_dir, named) in [("file", "--data-dir file: expected a folder"), ("folder", "ordering.db: ")] {
+        let output = shop(&["--limit", "1", "--data-dir", data_dir, "--json"], folder.path());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(named) && stderr.lines().count() == 1, "{stderr}");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{stderr}");
+    }
+}
+
 #[test]
 fn bad_usage_is_refused_with_status_2() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,15 +114,13 @@ fn the_process_aborts_itself_when_told_to() {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Stdio;
 
+    use support::command;
+
     const SIGABRT: i32 = 6;
     let folder = tempfile::tempdir().unwrap();
     // Its input never ends while we hold the pipe, so nothing but the abort can end it.
-    let mut child = Command::new(env!("CARGO_BIN_EXE_shop"))
-        .args(["--purchases", "/dev/stdin", "--data-dir", "databases", "--crash-after-ms", "1"])
-        .current_dir(folder.path())
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let arguments = ["--purchases", "/dev/stdin", "--data-dir", "databases", "--crash-after-ms", "1"];
+    let mut child = command(&arguments, folder.path()).stdin(Stdio::piped()).spawn().unwrap();
     let input = child.stdin.take();
     assert_eq!(child.wait().unwrap().signal(), Some(SIGABRT));
     drop(input);
