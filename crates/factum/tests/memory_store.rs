@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use factum::integration::Inspect as _;
 use factum::memory::{CommitFault, MemoryError, MemoryStore, StatementFault};
-use factum::port::{BucketSet, OutboxStore as _, Read};
-use factum::{Dispatcher, Error, Sort, Work};
+use factum::port::{BucketSet, OutboxStore as _, Read, Timer};
+use factum::{BoxFuture, Dispatcher, Error, Sort, Work};
 use support::*;
 
 fn work(store: &MemoryStore) -> Work<MemoryStore> {
@@ -97,6 +98,44 @@ async fn a_scan_sees_what_its_own_transaction_wrote_and_deleted() {
     assert_eq!(scan("", 2), ["ant", "nib"]);
     assert_eq!(scan("ant", 1), ["nib"]);
     assert_eq!(scan("nib", 5), ["pen"]);
+}
+
+/// A clock that stands still.
+struct Stopped(Duration);
+
+impl Timer for Stopped {
+    fn now(&self) -> Duration {
+        self.0
+    }
+    fn sleep_until(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn leases_run_by_the_clock_that_was_given() {
+    let store = MemoryStore::with_timer(Arc::new(Stopped(Duration::from_secs(1000))));
+    let second = Duration::from_secs(1);
+    assert_eq!(store.lease("one", second).await.unwrap().len(), 64);
+    assert_eq!(store.lease("two", second).await.unwrap(), []);
+    store.advance_clock(second);
+    assert_eq!(store.lease("two", second).await.unwrap().len(), 64);
+}
+
+#[tokio::test]
+async fn who_only_reads_loses_no_race_and_meets_no_fault() {
+    let store = stocked().await;
+    let mut reader = work(&store).begin().await.unwrap();
+    reader.load::<Stock>(&pen()).await.unwrap();
+    let mut uow = work(&store).begin().await.unwrap();
+    let stock = uow.load::<Stock>(&pen()).await.unwrap();
+    uow[stock].give(1);
+    let _ = uow.save_changes().await.unwrap();
+    store.fail_next_commit(CommitFault::Permanent);
+    let _ = reader.save_changes().await.unwrap();
+    let mut uow = work(&store).begin().await.unwrap();
+    uow.add(Stock::new(sku("nib"), 1));
+    uow.save_changes().await.unwrap_err();
 }
 
 #[tokio::test]

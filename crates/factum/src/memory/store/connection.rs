@@ -168,6 +168,9 @@ impl Connection {
                 false => Err(MemoryError::ReadOnly { what: "an append to the outbox" }.into()),
             };
         }
+        if outbox.is_empty() && self.changes.are_none() {
+            return Ok(());
+        }
         let fault = self.store.faults().commit.take();
         let unknown = MemoryError::Injected { sort: Sort::OutcomeUnknown };
         match fault {

@@ -42,6 +42,12 @@ pub(super) struct Changes {
     pub(super) checkpoints: Vec<(Arc<str>, Mark)>,
 }
 
+impl Changes {
+    pub(super) fn are_none(&self) -> bool {
+        self.documents.is_empty() && self.claimed.is_empty() && self.checkpoints.is_empty()
+    }
+}
+
 /// A claim, to be written.
 pub(super) struct Claimed {
     pub(super) subscription: Arc<str>,
