@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use factum::integration::Received;
+use factum::port::{Access, Intent, Store as _};
 use factum::{
     BoxError, Dispatcher, Envelope, IntegrationEvent as _, Outcome, Subscription, UnitOfWork, Work,
 };
@@ -147,4 +148,26 @@ fn a_save_dropped_with_its_runtime_leaves_the_store_usable() {
             check_whole(&file, &id, None).await;
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_asked_for_is_carried_out_without_its_asker() {
+    let file = File::new();
+    let store = file.store().await;
+    let work = work(&store, Dispatcher::new());
+    let mut dropped = 0;
+    for n in 0..50 {
+        let id = format!("asked {n}");
+        let mut tx = store.begin(&Intent { access: Access::Write, who: "asker".into() }).await.unwrap();
+        insert(Sqlite::connection(&mut tx).await.unwrap(), &id, "well").await.unwrap();
+        let mut envelope = Envelope::new(id.as_str(), support::SOURCE, NoteWrittenV1::TYPE, &b"{}"[..]);
+        envelope.partitionkey = Some(id.as_str().into());
+        let done = DropAfter::polls(1, Sqlite::commit(tx, vec![envelope])).await;
+        dropped += usize::from(done.is_none());
+        // Waits for the writer, which the commit holds until it is through.
+        assert_works(&file, &work, &format!("after {n}")).await;
+        assert!(file.has_note(&id).await);
+        check_whole(&file, &id, None).await;
+    }
+    assert!(dropped > 0, "each was done at once: nothing was tested");
 }
