@@ -8,7 +8,7 @@ use factum::memory::CommitFault;
 use factum::protocol::Jitter;
 
 use crate::chaos::{Chaos, Habits, LEASE};
-use crate::world::{NAME, Running, Trouble, World, id, in_time, pass};
+use crate::world::{NAME, Running, SOURCE, Trouble, World, id, in_time, pass};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -245,4 +245,26 @@ async fn f_79_a_bus_that_never_answers_does_not_keep_a_receiver_from_its_end() {
     let begun = tokio::time::Instant::now();
     running.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f_81_a_projections_checkpoint_counts_exactly_what_its_rows_hold_whenever_it_is_killed() {
+    for moment in 0..80 {
+        let (mut world, bus) = World::new().await;
+        world.projects = true;
+        world.publish_all(&KEYS, 0..30).await;
+        let first = world.start_with(|options| options.lanes.batch_max = 2);
+        for _ in 0..moment {
+            tokio::task::yield_now().await;
+        }
+        first.kill().await;
+        let rows: usize = world.ledger().await.values().map(Vec::len).sum();
+        let mark = world.store.checkpoint_of(NAME, SOURCE);
+        assert_eq!(mark.map_or(0, |mark| mark.events), rows as u64, "killed at moment {moment}");
+        let second = world.start();
+        in_time(bus.quiet()).await;
+        second.stop().await;
+        check(&world, moment).await;
+        assert_eq!(world.store.checkpoint_of(NAME, SOURCE).map(|mark| mark.events), Some(120));
+    }
 }

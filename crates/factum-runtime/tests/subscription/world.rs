@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use factum::integration::{Confirm, Inspect, Interest, OnDeadLetter, Publication, Side};
-use factum::memory::{MemoryBus, MemoryStore};
+use factum::memory::{Connection, MemoryBus, MemoryStore};
 use factum::port::read_back;
 use factum::{
-    Dispatcher, Envelope, Event, EventBus, EventId, Integration, IntegrationEvent, Outcome, Received,
-    Subscriber, Subscription, UnitOfWork, Work, Written,
+    Dispatcher, Envelope, Event, EventBus, EventId, Integration, IntegrationEvent, Outcome, Projection,
+    Received, Subscriber, Subscription, UnitOfWork, View, Work, Written,
 };
 use factum_runtime::{Counters, Counts, Receiver, ReceiverOptions, TokioTimer};
 use serde::{Deserialize, Serialize};
@@ -92,10 +92,9 @@ impl Script {
 /// Keeps, by key, the numbers in the order of their effects.
 struct Ledger(Arc<Script>);
 
-impl Subscriber<Tallied, MemoryStore> for Ledger {
-    async fn receive(&self, received: &Received<Tallied>, uow: &mut UnitOfWork<MemoryStore>) -> Outcome {
+impl Ledger {
+    async fn note(&self, received: &Received<Tallied>, connection: &mut Connection) -> Outcome {
         let trouble = self.0.trouble(received.envelope.id.as_str());
-        let connection = uow.connection().await?;
         let row = connection.get("ledger", &received.key)?;
         let mut numbers: Vec<u32> =
             row.as_ref().map_or(Ok(Vec::new()), |row| serde_json::from_slice(&row.bytes))?;
@@ -119,6 +118,18 @@ impl Subscriber<Tallied, MemoryStore> for Ledger {
     }
 }
 
+impl Subscriber<Tallied, MemoryStore> for Ledger {
+    async fn receive(&self, received: &Received<Tallied>, uow: &mut UnitOfWork<MemoryStore>) -> Outcome {
+        self.note(received, uow.connection().await?).await
+    }
+}
+
+impl Projection<Tallied, MemoryStore> for Ledger {
+    async fn project(&self, received: &Received<Tallied>, view: &mut View<'_, MemoryStore>) -> Outcome {
+        self.note(received, view.connection().await?).await
+    }
+}
+
 pub(crate) fn id(key: &str, n: u32) -> String {
     format!("{key}-{n}")
 }
@@ -135,6 +146,8 @@ pub(crate) struct World {
     pub(crate) script: Arc<Script>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) policy: OnDeadLetter,
+    /// It is a projection, and no subscriber.
+    pub(crate) projects: bool,
     name: &'static str,
 }
 
@@ -154,6 +167,7 @@ impl World {
             script: Arc::default(),
             counters: Arc::default(),
             policy: OnDeadLetter::Park,
+            projects: false,
             name: NAME,
         }
     }
@@ -168,9 +182,12 @@ impl World {
 
     pub(crate) fn receiver(&self) -> Receiver<MemoryStore> {
         let work = Work::new("https://test.example/ledger", self.store.clone(), Dispatcher::new());
-        let subscription = Subscription::named(self.name)
-            .on::<Tallied>(Ledger(Arc::clone(&self.script)))
-            .on_dead_letter(self.policy);
+        let subscription = Subscription::named(self.name).on_dead_letter(self.policy);
+        let ledger = Ledger(Arc::clone(&self.script));
+        let subscription = match self.projects {
+            true => subscription.projecting::<Tallied>(ledger),
+            false => subscription.on::<Tallied>(ledger),
+        };
         Receiver::new(work, subscription, Arc::clone(&self.bus)).counters(Arc::clone(&self.counters))
     }
 
