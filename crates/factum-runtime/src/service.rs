@@ -91,8 +91,11 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
             tasks.spawn(receiver.run(shutdown()));
         }
         if relays {
-            let relay = Relay::new(Arc::new(work.store().clone()), bus)
-                .options(|options| *options = relay_options.clone());
+            let relay = Relay::new(Arc::new(work.store().clone()), bus).options(|options| {
+                let seed = options.seed;
+                *options = relay_options;
+                options.seed = seed;
+            });
             tasks.spawn(relay.run(shutdown()));
         }
         Running { work, stop, tasks, counters }

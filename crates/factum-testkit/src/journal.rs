@@ -118,13 +118,26 @@ impl fmt::Display for Story {
                     writeln!(f, "{:>3}. committed in {}", number + 1, saved.source)?;
                     for delivery in &saved.received {
                         let (subscription, event) = (&delivery.subscription, &delivery.event);
-                        writeln!(f, "       {subscription} received {event} {} ({:?})", delivery.id, delivery.claim)?;
+                        writeln!(
+                            f,
+                            "       {subscription} received {event} {} ({:?})",
+                            delivery.id, delivery.claim
+                        )?;
                     }
                     for event in &saved.dispatched {
-                        writeln!(f, "       dispatched {} of {} to {:?}", event.value, event.aggregate, event.handlers)?;
+                        writeln!(
+                            f,
+                            "       dispatched {} of {} to {:?}",
+                            event.value, event.aggregate, event.handlers
+                        )?;
                     }
                     for envelope in &saved.announced {
-                        writeln!(f, "       announced {} {}", envelope.r#type, String::from_utf8_lossy(&envelope.data))?;
+                        writeln!(
+                            f,
+                            "       announced {} {}",
+                            envelope.r#type,
+                            String::from_utf8_lossy(&envelope.data)
+                        )?;
                     }
                 }
             }

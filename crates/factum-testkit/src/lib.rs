@@ -34,6 +34,7 @@
 //! ```
 
 mod journal;
+mod open_ended;
 mod world;
 
 pub use journal::Story;

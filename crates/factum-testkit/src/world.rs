@@ -10,6 +10,7 @@ use factum_runtime::{Running, Service, memory_bus};
 
 use crate::Story;
 use crate::journal::Journal;
+use crate::open_ended::OpenEnded;
 
 /// Services in memory, on one bus, watched. Dropping it ends them.
 pub struct World {
@@ -53,7 +54,7 @@ impl World {
             self.declare(&subscription).await;
             service = service.subscription(subscription);
         }
-        self.services.push((store, service.start(&self.bus)));
+        self.services.push((store, service.start(&OpenEnded(self.bus.clone()))));
         work
     }
 
@@ -130,7 +131,10 @@ impl World {
     #[track_caller]
     pub fn assert_dispatched(&self, names: &[&str]) {
         let story = self.story();
-        assert!(story.dispatched() == names, "expected {names:?} to be dispatched, but this happened:\n{story}");
+        assert!(
+            story.dispatched() == names,
+            "expected {names:?} to be dispatched, but this happened:\n{story}"
+        );
     }
 
     /// Asserts which integration events of a type were announced, in order.
@@ -152,7 +156,10 @@ impl World {
     pub fn assert_handled(&self, subscription: &str, times: usize) {
         let story = self.story();
         let handled = story.handled(subscription);
-        assert!(handled == times, "{subscription} handled {handled} events, not {times}; this happened:\n{story}");
+        assert!(
+            handled == times,
+            "{subscription} handled {handled} events, not {times}; this happened:\n{story}"
+        );
     }
 }
 

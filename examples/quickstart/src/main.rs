@@ -55,7 +55,7 @@ async fn ship(received: &Received<OrderPlacedV1>, _uow: &mut UnitOfWork<Sqlite>)
     Ok(())
 }
 async fn place(ordering: &Work<Sqlite>, id: u64, pens: u32) -> Result<(), BoxError> {
-    ordering.run(async |uow| Ok(drop(uow.add(Order::place(id, pens))))).await.map(drop)
+    ordering.run(async |uow| Ok(uow.add(Order::place(id, pens)))).await.map(|_placed| ())
 }
 
 #[tokio::main]

@@ -14,7 +14,6 @@ use crate::port::Ids;
 /// fn forge(value: Envelope) -> Committed<Envelope> { Committed { value, proof: todo!() } }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "the proof of a commit is the only ticket to a bus; drop it on purpose, with `drop(..)` or `let _ =`"]
 pub struct Committed<T = crate::Changes> {
     value: T,
     proof: Proof,
