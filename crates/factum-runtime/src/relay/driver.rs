@@ -84,7 +84,9 @@ impl Driver {
     /// Sets the timer to when the machine wants to be asked; `false` where it waits for something else.
     fn set(&self, timer: std::pin::Pin<&mut Sleep>) -> bool {
         let wake_at = self.machine.wake_at();
-        let Some(at) = self.began.checked_add(wake_at).filter(|_| wake_at != Duration::MAX) else { return false };
+        let Some(at) = self.began.checked_add(wake_at).filter(|_| wake_at != Duration::MAX) else {
+            return false;
+        };
         if timer.deadline() != at {
             timer.reset(at);
         }
@@ -196,9 +198,13 @@ fn tell(report: &Report) {
         Report::GivenUp { seq, r#type, policy, reason } => {
             tracing::error!(seq, r#type, ?policy, reason, "an envelope was given up: a person has to decide");
         }
-        Report::Unreachable(reason) => tracing::warn!(reason, "the bus does not answer; envelopes wait in the outbox"),
+        Report::Unreachable(reason) => {
+            tracing::warn!(reason, "the bus does not answer; envelopes wait in the outbox")
+        }
         Report::LeasesLost(buckets) => tracing::warn!(buckets, "leases ran out or were taken over"),
-        Report::TooManyKeys => tracing::warn!("too many keys are in trouble at once; reading waits for some of them"),
+        Report::TooManyKeys => {
+            tracing::warn!("too many keys are in trouble at once; reading waits for some of them")
+        }
         other => tracing::warn!(report = ?other, "relay"),
     }
 }

@@ -13,7 +13,11 @@ use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, refuse, rel
 fn firsts(published: BTreeMap<String, Vec<u32>>) -> BTreeMap<String, Vec<u32>> {
     let first = |published: Vec<u32>| {
         let mut seen = Vec::new();
-        published.into_iter().for_each(|n| if !seen.contains(&n) { seen.push(n) });
+        published.into_iter().for_each(|n| {
+            if !seen.contains(&n) {
+                seen.push(n)
+            }
+        });
         seen
     };
     published.into_iter().map(|(key, published)| (key, first(published))).collect()

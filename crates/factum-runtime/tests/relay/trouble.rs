@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use factum::integration::{Answer, Inspect as _, OnDeadLetter, Side};
 
-use crate::world::{Act, CONFIRM, FakeBus, SOURCE, TYPE, commit, envelope, in_time, refuse, relay, start, store};
+use crate::world::{
+    Act, CONFIRM, FakeBus, SOURCE, TYPE, commit, envelope, in_time, refuse, relay, start, store,
+};
 
 fn two_keys() -> Vec<factum::Envelope> {
     vec![envelope("bad", 0), envelope("bad", 1), envelope("good", 0), envelope("good", 1)]
@@ -40,7 +42,8 @@ async fn f_58_while_a_key_is_refused_its_later_envelopes_wait_and_other_keys_go_
 }
 
 async fn given_up(policy: OnDeadLetter) -> (factum::memory::MemoryStore, std::sync::Arc<FakeBus>, u32) {
-    let refuses = |envelope: &factum::Envelope, _| if envelope.id.as_str() == "bad/0" { refuse() } else { CONFIRM };
+    let refuses =
+        |envelope: &factum::Envelope, _| if envelope.id.as_str() == "bad/0" { refuse() } else { CONFIRM };
     let (store, bus) = (store(), FakeBus::new(refuses));
     let running = start(relay(&store, &bus).on_dead_letter(TYPE, policy).options(|o| o.attempts_max = 5));
     commit(&store, two_keys()).await;

@@ -40,8 +40,10 @@ async fn a_commit_of_this_process_is_published_before_the_next_poll() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_not_answered_does_not_hold_up_the_others_and_memory_stays_bounded() {
-    let (store, bus) =
-        (store(), FakeBus::new(|envelope, _| if envelope.ordering_key() == "slow" { Act::Keep } else { CONFIRM }));
+    let (store, bus) = (
+        store(),
+        FakeBus::new(|envelope, _| if envelope.ordering_key() == "slow" { Act::Keep } else { CONFIRM }),
+    );
     for n in 0..20_000 {
         commit(&store, vec![envelope("slow", n)]).await;
     }
@@ -153,9 +155,6 @@ async fn numbers_that_contradict_each_other_are_refused_at_the_start() {
     ];
     for change in wrong {
         let relay = change(Relay::new(Arc::new(store.clone()), bus.clone()));
-        assert!(matches!(
-            relay.run(std::future::pending()).await,
-            Err(factum::Error::Misconfigured { .. })
-        ));
+        assert!(matches!(relay.run(std::future::pending()).await, Err(factum::Error::Misconfigured { .. })));
     }
 }

@@ -80,7 +80,7 @@ impl Relay {
         self.hand.keys[key].settling += 1;
         if attempts < self.options.attempts_max {
             let again_after = self.options.refused.delay(attempts, &mut self.jitter);
-            self.hand.keys[key].misses(seq);
+            self.hand.keys[key].missing.add(seq);
             self.hand.rest(key, now + again_after);
             out.push(Output::Report(Report::Refused { seq, attempts, reason: reason.clone() }));
             self.settling.push(now, handle, Fate::Failed(FailedTry { seq, attempts, again_after, reason }));
@@ -150,10 +150,10 @@ impl Relay {
                 Fate::Confirmed => continue,
                 Fate::Failed(_) | Fate::GivenUp(GivenUp { policy: OnDeadLetter::Skip, .. }) => {}
                 // The store shows no rows of the key any more: there is nothing to wait for.
-                Fate::GivenUp(_) => state.missing = None,
+                Fate::GivenUp(_) => state.missing.range = None,
             }
             state.settling -= 1;
-            state.left_out_in = self.scan.number();
+            state.missing.left_out_in = self.scan.number();
             self.hand.look_at(key, &mut self.scan);
         }
     }

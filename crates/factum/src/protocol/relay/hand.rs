@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::keys::{Keys, NONE};
+use super::keys::{Keys, Missing, NONE};
 use super::rows::{Rows, Stands};
-use super::scan::{Scan, Swept};
+use super::scan::Scan;
 use super::{Options, Row};
 
 #[derive(Debug, Default)]
@@ -21,6 +21,10 @@ pub(super) struct Hand {
     rests: BTreeSet<(Duration, u32)>,
     /// Keys that wait to be read again, by what they miss, with the number of the read after which they began to.
     wanting: BTreeMap<(i64, u32), u64>,
+    /// Rows of keys that could not be remembered.
+    strangers: Missing,
+    /// Keys of which the read at hand has brought some of what they miss.
+    partly_taken: Vec<u32>,
     /// What the driver may let go of.
     pub(super) forgotten: Vec<i64>,
 }
@@ -34,8 +38,8 @@ pub(super) enum Taken {
     Known,
     /// Its key does not take it now; it is read again.
     LeftOut(u32),
-    /// Its key cannot be remembered: nothing from here on may be taken.
-    NoRoom,
+    /// Its key is not known, and cannot be remembered now; it is read again.
+    Stranger,
 }
 
 impl Hand {
@@ -58,23 +62,36 @@ impl Hand {
         }
         let key = match self.keys.find(&row.key) {
             Some(key) => key,
-            None if self.keys.len() >= options.keys_max => return Taken::NoRoom,
-            None => self.keys.insert(row.key.clone(), row.bucket),
+            None if self.keys.len() >= options.keys_max || self.strangers.bars(above, number) => {
+                self.strangers.add(row.seq);
+                self.strangers.left_out_in = number;
+                self.forgotten.push(row.seq);
+                return Taken::Stranger;
+            }
+            None => {
+                self.strangers.none_to(row.seq);
+                let key = self.keys.insert(row.key.clone(), row.bucket);
+                // Some of those may be its own.
+                self.keys[key].missing.range = self.strangers.range;
+                key
+            }
         };
         let fits = self.fits(key, row.bytes, options);
         let state = &mut self.keys[key];
-        let barred = state.left_out_in == number
+        let barred = state.missing.bars(above, number)
             || state.settling > 0
             || state.failed.is_some()
-            || state.rests_until.is_some()
-            || state.missing.is_some_and(|(from, _)| above >= from);
+            || state.rests_until.is_some();
         if barred || !fits {
-            state.misses(row.seq);
-            state.left_out_in = number;
+            state.missing.add(row.seq);
+            state.missing.left_out_in = number;
             self.forgotten.push(row.seq);
             return Taken::LeftOut(key);
         }
-        state.misses_none_to(row.seq);
+        state.missing.none_to(row.seq);
+        if state.missing.range.is_some() {
+            self.partly_taken.push(key);
+        }
         if let Some(seq) = state.wanted.take() {
             self.wanting.remove(&(seq, key));
         }
@@ -152,7 +169,7 @@ impl Hand {
         }
         if state.waiting > 0 {
             self.enqueue(key);
-        } else if let Some((seq, _)) = state.missing {
+        } else if let Some((seq, _)) = state.missing.range {
             if state.wanted != Some(seq) {
                 if let Some(before) = state.wanted.replace(seq) {
                     self.wanting.remove(&(before, key));
@@ -197,17 +214,17 @@ impl Hand {
             let seq = self.rows[at].seq;
             self.rows.remove(at);
             self.forgotten.push(seq);
-            self.keys[key].misses(seq);
+            self.keys[key].missing.add(seq);
         }
-        self.keys[key].left_out_in = scan.number();
+        self.keys[key].missing.left_out_in = scan.number();
     }
 
     /// Lets go of a row that is to be published again.
     pub(super) fn forget_row(&mut self, at: u32, scan: &Scan) {
         let (key, seq) = (self.rows[at].key, self.rows[at].seq);
         self.rows.remove(at);
-        self.keys[key].misses(seq);
-        self.keys[key].left_out_in = scan.number();
+        self.keys[key].missing.add(seq);
+        self.keys[key].missing.left_out_in = scan.number();
     }
 
     /// Forgets all that belongs to buckets that are no longer ours, or ours anew.
@@ -228,38 +245,54 @@ impl Hand {
                 if let Some(seq) = state.wanted.take() {
                     self.wanting.remove(&(seq, key));
                 }
-                (state.missing, state.failed) = (None, None);
+                (state.missing.range, state.failed) = (None, None);
                 (state.settling, state.unroutable) = (0, 0);
                 self.keys.retire(key, scan.reading().map(|reading| reading.number));
             }
         }
     }
 
-    /// A sweep has gone past: what was wanted there and was not shown is no longer in the outbox, or is held by a
-    /// dead letter.
-    pub(super) fn swept(&mut self, swept: Swept, scan: &mut Scan) {
-        if swept.above >= swept.up_to {
+    /// A read has looked at everything above one `seq` up to another: what was missed there and was not shown is no
+    /// longer in the outbox, or is held by a dead letter.
+    pub(super) fn covered(&mut self, above: i64, up_to: i64, number: u64, scan: &mut Scan) {
+        if above >= up_to {
             return;
         }
-        let range = (swept.above.saturating_add(1), 0)..=(swept.up_to, u32::MAX);
+        if !self.strangers.bars(above, number) {
+            self.strangers.none_to(up_to);
+        }
+        for key in std::mem::take(&mut self.partly_taken) {
+            let missing = &mut self.keys[key].missing;
+            if !missing.bars(above, number) {
+                missing.none_to(up_to);
+            }
+        }
         let absent: Vec<(i64, u32)> = self
             .wanting
-            .range(range)
-            .filter(|((_, key), stamp)| {
-                **stamp < swept.since && self.keys[*key].left_out_in < swept.since
-            })
+            .range((above + 1, 0)..=(up_to, u32::MAX))
+            .filter(|((_, key), asked)| **asked < number && !self.keys[*key].missing.bars(above, number))
             .map(|(wanting, _)| *wanting)
             .collect();
         for (seq, key) in absent {
             self.wanting.remove(&(seq, key));
             self.keys[key].wanted = None;
-            self.keys[key].misses_none_to(swept.up_to);
+            self.keys[key].missing.none_to(up_to);
             self.look_at(key, scan);
+        }
+    }
+
+    /// Where keys could not be remembered and now can be: their rows are wanted.
+    pub(super) fn welcome_strangers(&self, scan: &mut Scan, options: &Options) {
+        if let Some((from, _)) = self.strangers.range
+            && self.keys.len() < options.keys_max
+        {
+            scan.want(from);
         }
     }
 
     /// No read is on its way any more.
     pub(super) fn read_is_over(&mut self) {
+        self.partly_taken.clear();
         self.rows.remove_gone();
         self.keys.retire_lingering();
     }

@@ -12,6 +12,34 @@ use crate::integration::Answer;
 /// No row.
 pub(super) const NONE: u32 = u32::MAX;
 
+/// Rows that were seen and not taken: none newer may be taken before them.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    /// Between these two, both included, there may be some.
+    pub(super) range: Option<(i64, i64)>,
+    /// The latest read that showed, or may show, some of them.
+    pub(super) left_out_in: u64,
+}
+
+impl Missing {
+    /// This row is not in hand, and is to be read again.
+    pub(super) fn add(&mut self, seq: i64) {
+        let (from, to) = self.range.unwrap_or((seq, seq));
+        self.range = Some((from.min(seq), to.max(seq)));
+    }
+
+    /// None is missing up to here.
+    pub(super) fn none_to(&mut self, seq: i64) {
+        let rest = self.range.map(|(from, to)| (from.max(seq.saturating_add(1)), to));
+        self.range = rest.filter(|(from, to)| from <= to);
+    }
+
+    /// Whether nothing may be taken from a read with this number, which began above a floor.
+    pub(super) fn bars(&self, above: i64, number: u64) -> bool {
+        self.left_out_in == number || self.range.is_some_and(|(from, _)| above >= from)
+    }
+}
+
 /// A key in hand. Its waiting rows form a list through the slots of [`Rows`](super::rows::Rows).
 #[derive(Debug)]
 pub(super) struct KeyState {
@@ -26,8 +54,7 @@ pub(super) struct KeyState {
     pub(super) unanswered: u32,
     /// Failures whose settlement is not written yet.
     pub(super) settling: u32,
-    /// Between these two, both included, it may have rows that are not in hand; none newer is taken before them.
-    pub(super) missing: Option<(i64, i64)>,
+    pub(super) missing: Missing,
     /// The `seq` under which it waits to be read again.
     pub(super) wanted: Option<i64>,
     /// Nothing of it is published before.
@@ -36,8 +63,6 @@ pub(super) struct KeyState {
     pub(super) unroutable: u32,
     /// The lowest of its rows that failed, while others of the batch are unanswered.
     pub(super) failed: Option<(u32, Answer)>,
-    /// The latest read that showed, or may show, rows of it that were left out.
-    pub(super) left_out_in: u64,
     /// It is in the queue of those that may publish.
     pub(super) queued: bool,
     /// It is forgotten when the read on its way is back.
@@ -54,27 +79,14 @@ impl KeyState {
             waiting: 0,
             unanswered: 0,
             settling: 0,
-            missing: None,
+            missing: Missing::default(),
             wanted: None,
             rests_until: None,
             unroutable: 0,
             failed: None,
-            left_out_in: 0,
             queued: false,
             lingers: false,
         }
-    }
-
-    /// This row of it is not in hand, and is to be read again.
-    pub(super) fn misses(&mut self, seq: i64) {
-        let (from, to) = self.missing.unwrap_or((seq, seq));
-        self.missing = Some((from.min(seq), to.max(seq)));
-    }
-
-    /// It has no row up to here that is missing.
-    pub(super) fn misses_none_to(&mut self, seq: i64) {
-        self.missing =
-            self.missing.map(|(from, to)| (from.max(seq.saturating_add(1)), to)).filter(|(from, to)| from <= to);
     }
 
     /// Nothing of it is on its way, and nothing forbids to publish.
@@ -84,7 +96,7 @@ impl KeyState {
 
     /// Nothing has to be remembered of it.
     pub(super) fn is_idle(&self) -> bool {
-        self.may_publish() && self.waiting == 0 && self.missing.is_none()
+        self.may_publish() && self.waiting == 0 && self.missing.range.is_none()
     }
 }
 
@@ -129,7 +141,7 @@ impl Keys {
         if !state.is_idle() || state.queued || state.lingers {
             return;
         }
-        if Some(state.left_out_in) == reading {
+        if Some(state.missing.left_out_in) == reading {
             state.lingers = true;
             self.lingering.push(at);
             return;

@@ -54,7 +54,8 @@ impl Leases {
         }
         let changed = |bucket: &u8| epochs[usize::from(*bucket)] != self.epochs[usize::from(*bucket)];
         let lost = self.buckets().iter().filter(changed).collect();
-        let gained = (0..64).filter(changed).filter(|bucket| epochs[usize::from(*bucket)].is_some()).collect();
+        let gained =
+            (0..64).filter(changed).filter(|bucket| epochs[usize::from(*bucket)].is_some()).collect();
         self.epochs = epochs;
         self.until = asked_at + options.lease;
         self.failures = 0;

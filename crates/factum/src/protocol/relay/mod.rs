@@ -130,6 +130,7 @@ impl Relay {
 
     fn proceed(&mut self, now: Duration, out: &mut Vec<Output>) {
         self.hand.wake_rested(now, &mut self.scan);
+        self.hand.welcome_strangers(&mut self.scan, &self.options);
         if self.is_at_work() && self.leases.ask(now) {
             out.push(Output::Lease);
         }
@@ -195,7 +196,9 @@ impl Relay {
     }
 
     fn read(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let Some(room) = self.room().filter(|_| self.may_read() && now >= self.bus_rests_until) else { return };
+        let Some(room) = self.room().filter(|_| self.may_read() && now >= self.bus_rests_until) else {
+            return;
+        };
         if let Some(reading) = self.scan.next(now, room.rows, room.bytes) {
             let buckets = self.leases.buckets();
             let (above, rows_max, bytes_max) = (reading.above, reading.rows_max, reading.bytes_max);
@@ -214,7 +217,7 @@ impl Relay {
         let mut left_out = Vec::new();
         let refuses = reading.is_void() || !self.may_read();
         self.crowded &= self.hand.keys.len() >= self.options.keys_max;
-        for (at, row) in rows.iter().enumerate() {
+        for row in rows {
             let taken = match refuses {
                 true => self.hand.refuse(row),
                 false => {
@@ -226,18 +229,13 @@ impl Relay {
                 Taken::New => brought.new += 1,
                 Taken::Known => {}
                 Taken::LeftOut(key) => left_out.push(key),
-                Taken::NoRoom => {
-                    brought.last = Some(row.seq - 1);
-                    self.scan.retreat(row.seq - 1);
-                    rows[at..].iter().for_each(|row| _ = self.hand.refuse(row));
-                    self.too_many_keys(out);
-                    break;
-                }
+                Taken::Stranger => self.too_many_keys(out),
             }
         }
-        let swept = self.scan.done(now, &reading, brought, &self.options);
-        if let Some(swept) = swept {
-            self.hand.swept(swept, &mut self.scan);
+        self.scan.done(now, &reading, brought, &self.options);
+        if !refuses {
+            let up_to = brought.last.unwrap_or(i64::MAX);
+            self.hand.covered(reading.above, up_to, reading.number, &mut self.scan);
         }
         left_out.into_iter().for_each(|key| self.hand.look_at(key, &mut self.scan));
         self.hand.read_is_over();

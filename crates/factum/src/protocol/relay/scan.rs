@@ -44,21 +44,11 @@ pub(super) struct Brought {
     pub(super) new: usize,
 }
 
-/// A sweep has looked at everything above one `seq` up to another.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Swept {
-    pub(super) above: i64,
-    pub(super) up_to: i64,
-    /// The number of its first read.
-    pub(super) since: u64,
-}
-
 #[derive(Debug)]
 struct Sweep {
     from: i64,
     at: i64,
     until: i64,
-    since: u64,
     spent: Duration,
 }
 
@@ -130,14 +120,6 @@ impl Scan {
         }
     }
 
-    /// What lies above was seen and could not be remembered: it is read again before anything beyond.
-    pub(super) fn retreat(&mut self, to: i64) {
-        self.tail = self.tail.min(to);
-        if let Some(sweep) = &mut self.sweep {
-            sweep.until = sweep.until.min(to);
-        }
-    }
-
     /// Asks for the next read, if one is due. At most one is on its way.
     pub(super) fn next(&mut self, now: Duration, rows_max: usize, bytes_max: usize) -> Option<&Reading> {
         if self.reading.is_some() || now < self.rest_until {
@@ -153,9 +135,6 @@ impl Scan {
         };
         self.swept_last = sweeps;
         self.reads += 1;
-        if let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.since == 0) {
-            sweep.since = self.reads;
-        }
         let number = self.reads;
         Some(self.reading.insert(Reading {
             number,
@@ -182,7 +161,7 @@ impl Scan {
         };
         self.wanted = None;
         self.swept_last = false;
-        self.sweep = Some(Sweep { from, at: from, until: self.tail, since: 0, spent: Duration::ZERO });
+        self.sweep = Some(Sweep { from, at: from, until: self.tail, spent: Duration::ZERO });
     }
 
     /// The read that was on its way, taken out so that its rows can be looked at.
@@ -190,31 +169,27 @@ impl Scan {
         self.reading.take()
     }
 
-    pub(super) fn done(
-        &mut self,
-        now: Duration,
-        reading: &Reading,
-        brought: Brought,
-        options: &Options,
-    ) -> Option<Swept> {
+    /// Moves the cursors on.
+    pub(super) fn done(&mut self, now: Duration, reading: &Reading, brought: Brought, options: &Options) {
         self.failures = 0;
         if reading.void {
-            return None;
+            return;
         }
         let last = brought.last.unwrap_or(reading.above);
-        let swept = if reading.sweeps { self.sweep_on(now, reading, brought, last, options) } else { None };
-        if !reading.sweeps || swept.is_some() {
+        if !reading.sweeps || self.sweep_on(now, reading, brought, last, options) {
             self.tail = self.tail.max(last);
-            self.tail_due = reading.hinted || (brought.full && brought.new > 0);
+            // A sweep that ended in the midst of more has not answered what is at the tail.
+            let more = brought.full && (brought.new > 0 || reading.sweeps);
+            self.tail_due = reading.hinted || more;
             self.poll_every = match brought.new > 0 || brought.full {
                 true => options.poll_least,
                 false => (self.poll_every * 2).min(options.poll_most),
             };
             self.poll_at = now + self.poll_every;
         }
-        swept
     }
 
+    /// Whether the sweep has come to its end.
     fn sweep_on(
         &mut self,
         now: Duration,
@@ -222,20 +197,19 @@ impl Scan {
         brought: Brought,
         last: i64,
         options: &Options,
-    ) -> Option<Swept> {
-        let mut sweep = self.sweep.take()?;
+    ) -> bool {
+        let Some(mut sweep) = self.sweep.take() else { return true };
         sweep.spent += now.saturating_sub(reading.asked_at);
         sweep.at = last;
         if brought.last.is_some() && last < sweep.until {
             self.sweep = Some(sweep);
-            return None;
+            return false;
         }
         self.sweep_free_at = now + (sweep.spent * SWEEP_SHARE).clamp(options.poll_least, options.rescan);
         if sweep.from == 0 {
             self.rescan_at = now + options.rescan;
         }
-        let up_to = if brought.last.is_some() { last } else { i64::MAX };
-        Some(Swept { above: sweep.from, up_to, since: sweep.since })
+        true
     }
 
     /// The store failed: nothing is read for a while.
@@ -253,7 +227,8 @@ impl Scan {
             return Duration::MAX;
         }
         let at_once = self.tail_due || self.sweep.is_some();
-        let due = if at_once { Duration::ZERO } else { self.poll_at.min(self.rescan_at.max(self.sweep_free_at)) };
+        let due =
+            if at_once { Duration::ZERO } else { self.poll_at.min(self.rescan_at.max(self.sweep_free_at)) };
         let wanted = self.wanted.map_or(Duration::MAX, |_| self.sweep_free_at);
         due.min(wanted).max(self.rest_until)
     }
