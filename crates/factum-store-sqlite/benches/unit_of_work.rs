@@ -16,9 +16,9 @@ use rounds::{Figure, Rounds};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
 
-const ROUNDS: i64 = 151;
+const ROUNDS: i64 = 401;
 /// Transactions of each way in a round.
-const REPEATS: i64 = 20;
+const REPEATS: i64 = 5;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
