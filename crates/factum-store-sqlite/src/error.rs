@@ -53,6 +53,11 @@ pub enum Error {
         "the transaction of this unit of work was ended before its commit, and nothing of it remains: either a handler swallowed the error of a statement that rolled everything back (RAISE(ROLLBACK), a full disk), or it said ROLLBACK or COMMIT itself"
     )]
     Ended,
+    /// A commit happened that the hooks of this store did not see.
+    #[error(
+        "the commit went past the hooks of this store, so nobody can vouch for it: leave the commit and rollback hooks of the connection alone, and put no other connection in its place"
+    )]
+    Unseen,
     /// A read-only unit of work was asked to commit something.
     #[error("a read-only unit of work has nothing to commit: open it for writing")]
     ReadOnly,
@@ -115,7 +120,7 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
         Error::WriterHeld { .. } | Error::FileHeld { .. } | Error::ReadersHeld { .. } => {
             Some(Sort::Transient)
         }
-        Error::ReadOnly | Error::NotOfASubscription => Some(Sort::Misuse),
+        Error::Unseen | Error::ReadOnly | Error::NotOfASubscription => Some(Sort::Misuse),
         _ => None,
     }
 }

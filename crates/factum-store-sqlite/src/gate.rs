@@ -3,7 +3,8 @@
 //!
 //! A statement of the application can end a transaction behind sqlx's back (`RAISE(ROLLBACK)`, a full disk, a `ROLLBACK`
 //! of its own); what is written afterwards would commit by itself. The commit hook vetoes that, and the rollback hook
-//! tells that it happened.
+//! tells that it happened. The hooks prove the other way round, too: a commit that they did not see pass was not the
+//! unit of work's, whoever changed the hooks or the connection.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -17,8 +18,10 @@ const CLOSED: u8 = 0;
 const OPEN: u8 = 1;
 /// Its owner has asked for the commit.
 const COMMITTING: u8 = 2;
-/// It was rolled back before its owner asked.
-const BROKEN: u8 = 3;
+/// It is being committed.
+const PASSED: u8 = 3;
+/// It was rolled back, and not by its owner.
+const BROKEN: u8 = 4;
 
 impl Gate {
     /// A transaction has begun.
@@ -40,9 +43,14 @@ impl Gate {
         self.0.load(Ordering::SeqCst) == BROKEN
     }
 
+    /// Whether the commit that was asked for went through here.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == PASSED
+    }
+
     /// The commit hook: whether this commit may happen.
     pub(crate) fn may_commit(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == COMMITTING
+        self.0.compare_exchange(COMMITTING, PASSED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The rollback hook.
@@ -63,8 +71,10 @@ mod tests {
         gate.open();
         assert!(!gate.may_commit());
         assert!(gate.ask());
+        assert!(!gate.has_passed());
         assert!(gate.may_commit());
-        assert!(!gate.ask());
+        assert!(gate.has_passed());
+        assert!(!gate.may_commit() && !gate.ask());
     }
 
     #[test]

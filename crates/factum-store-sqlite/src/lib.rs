@@ -45,7 +45,7 @@ pub use transaction::Tx;
 
 use hint::{Hint, Seen};
 use readers::Readers;
-use session::{Batch, Held};
+use session::Held;
 use texts::ByRows;
 use writer::Writer;
 
@@ -68,7 +68,7 @@ struct Shared {
 /// Every text that depends on a number of rows.
 #[derive(Debug)]
 struct Texts {
-    commit: ByRows,
+    append: ByRows,
     claim: ByRows,
     claim_released: ByRows,
 }
@@ -96,7 +96,7 @@ impl Sqlite {
             incarnation,
             hint: Hint::default(),
             texts: Texts {
-                commit: ByRows::new(outbox::commit_text),
+                append: ByRows::new(outbox::append_text),
                 claim: ByRows::new(inbox::claim_text),
                 claim_released: ByRows::new(inbox::claim_released_text),
             },
@@ -123,7 +123,7 @@ impl Sqlite {
     /// Ends it.
     async fn finish(held: Held) -> Result<(), factum::BoxError> {
         use factum::port::NotCommitted::{RolledBack, Unknown};
-        held.commit(Batch::commit()).await.map_err(|failure| match failure {
+        held.commit(None).await.map_err(|failure| match failure {
             RolledBack(error) | Unknown(error) => error,
         })
     }

@@ -17,12 +17,7 @@ use crate::{Shared, Sqlite};
 /// Rows of one statement: 15 parameters each, of the 32,766 that SQLite takes.
 const ROWS_MAX: usize = 1_000;
 
-/// The outbox rows and the commit, in one trip: what the statement before refused, the next does not see.
-pub(crate) fn commit_text(rows: usize) -> String {
-    format!("RELEASE factum; {}; COMMIT", append_text(rows))
-}
-
-fn append_text(rows: usize) -> String {
+pub(crate) fn append_text(rows: usize) -> String {
     let statement = |rows| {
         let values = rows_of(rows, rows::COLUMNS + 1);
         format!(concat!("INSERT INTO factum_outbox (bucket, ", columns!(), ") VALUES {}"), values)
@@ -32,10 +27,10 @@ fn append_text(rows: usize) -> String {
     whole.chain(rest).map(statement).collect::<Vec<_>>().join("; ")
 }
 
-pub(crate) fn commit_batch(texts: &ByRows, outbox: Vec<Envelope>) -> Result<Batch, BoxError> {
+pub(crate) fn last_batch(texts: &ByRows, outbox: Vec<Envelope>) -> Result<Batch, BoxError> {
     let rows = outbox.len();
     let query = texts.query(rows, arguments(outbox.into_iter())?);
-    Ok(Batch { query, statements: 2 + rows.div_ceil(ROWS_MAX) })
+    Ok(Batch { query, statements: rows.div_ceil(ROWS_MAX) })
 }
 
 fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteArguments, BoxError> {

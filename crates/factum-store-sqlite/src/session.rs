@@ -1,9 +1,7 @@
-//! One connection and its transaction: begun, committed and rolled back in one trip to sqlx's thread each, and never
-//! lent while it is not known to be clean.
+//! One connection and its transaction: begun and ended by sqlx, so that a nested `begin` of the application is a
+//! savepoint, and never lent while it is not known to be clean.
 //!
-//! A trip is most of what a statement costs, and sqlx's own `begin` and `commit` make the thread wait for an
-//! acknowledgement as well. So only the first transaction of a connection is begun by sqlx: from then on sqlx counts one
-//! that is always open, which makes a nested `begin` of the application a savepoint, and ours are plain statements.
+//! Every trip to sqlx's thread costs more than what most statements do there, so none is made that can be spared.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,38 +21,27 @@ use crate::gate::Gate;
 /// A query that owns its arguments.
 pub(crate) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// Statements to run in one trip, and how many they are: if sqlx's thread dies half-way, the stream of answers just
-/// ends, so whoever asks has to count.
+/// What is written last, in one trip, and how many statements it is: if sqlx's thread dies half-way, the stream of
+/// answers just ends, so whoever asks has to count.
 pub(crate) struct Batch {
     pub(crate) query: Query,
     pub(crate) statements: usize,
 }
 
-impl Batch {
-    pub(crate) fn of(sql: &'static str, statements: usize) -> Self {
-        Self { query: sqlx::query(sql), statements }
-    }
-
-    /// The commit of a transaction begun with [`Begin::Write`], and nothing else.
-    pub(crate) fn commit() -> Self {
-        Self::of("RELEASE factum; COMMIT", 2)
-    }
-}
-
 /// How a transaction begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Begin {
-    /// With the write lock, and a savepoint that only this transaction has.
+    /// With the write lock: no later statement finds the file busy.
     Write,
     /// With nothing: the first query takes the snapshot.
     Read,
 }
 
 impl Begin {
-    fn sql(self) -> (&'static str, usize) {
+    fn sql(self) -> &'static str {
         match self {
-            Self::Write => ("BEGIN IMMEDIATE; SAVEPOINT factum", 2),
-            Self::Read => ("BEGIN", 1),
+            Self::Write => "BEGIN IMMEDIATE",
+            Self::Read => "BEGIN",
         }
     }
 }
@@ -66,6 +53,31 @@ pub(crate) struct Session {
     gate: Arc<Gate>,
     /// Its last borrower left without ending a transaction; a rollback is queued.
     dirty: bool,
+    /// Its state is not known: it is to be closed.
+    lost: bool,
+}
+
+/// Why a session did not commit.
+enum Failure {
+    Ended,
+    Unseen,
+    Sqlite(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Ended => Self::Ended,
+            Failure::Unseen => Self::Unseen,
+            Failure::Sqlite(error) => error.into(),
+        }
+    }
 }
 
 impl Session {
@@ -78,7 +90,7 @@ impl Session {
             handle.set_commit_hook(move || asked.may_commit());
             handle.set_rollback_hook(move || told.rolled_back());
         }
-        Ok(Self { db, gate, dirty: false })
+        Ok(Self { db, gate, dirty: false, lost: false })
     }
 
     fn depth(&self) -> usize {
@@ -86,14 +98,37 @@ impl Session {
     }
 
     async fn begin(&mut self, begin: Begin) -> Result<(), sqlx::Error> {
-        let (sql, statements) = begin.sql();
         self.gate.close();
-        if self.depth() == 0 {
-            SqliteTransactionManager::begin(&mut self.db, Some(sql.into_sql_str())).await?;
-        } else {
-            run(&mut self.db, Batch::of(sql, statements)).await?;
-        }
+        SqliteTransactionManager::begin(&mut self.db, Some(begin.sql().into_sql_str())).await?;
         self.gate.open();
+        Ok(())
+    }
+
+    /// Ends savepoints of the application that nobody ended. The gate is shut meanwhile.
+    async fn keep_savepoints(&mut self) -> Result<(), sqlx::Error> {
+        if self.depth() > 1 {
+            // Rollbacks of dropped savepoints are only queued.
+            self.db.ping().await?;
+        }
+        while self.depth() > 1 {
+            SqliteTransactionManager::commit(&mut self.db).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, last: Option<Batch>) -> Result<(), Failure> {
+        self.keep_savepoints().await?;
+        if !self.gate.ask() {
+            return Err(Failure::Ended);
+        }
+        if let Some(batch) = last {
+            run(&mut self.db, batch).await?;
+        }
+        SqliteTransactionManager::commit(&mut self.db).await?;
+        if !self.gate.has_passed() {
+            return Err(Failure::Unseen);
+        }
+        self.gate.close();
         Ok(())
     }
 
@@ -114,9 +149,10 @@ impl Session {
     pub(crate) async fn is_clean(&mut self) -> bool {
         if self.dirty {
             let answers = self.db.ping().await.is_ok();
-            self.dirty = !answers || self.depth() != 0 || self.gate.is_broken();
+            self.lost |= !answers || self.depth() != 0 || self.gate.is_broken();
+            self.dirty = false;
         }
-        !self.dirty
+        !self.lost
     }
 }
 
@@ -135,11 +171,14 @@ async fn connect(options: &SqliteConnectOptions, wait: Duration) -> Result<Sqlit
 /// Runs all of a batch, or says why not.
 async fn run(db: &mut SqliteConnection, batch: Batch) -> Result<(), sqlx::Error> {
     let mut answers = db.fetch_many(batch.query);
-    let mut done = 0;
+    let mut left = batch.statements;
     while let Some(answer) = answers.try_next().await? {
-        done += usize::from(matches!(answer, Either::Left(_)));
+        left -= usize::from(matches!(answer, Either::Left(_)));
+        if left == 0 {
+            return Ok(());
+        }
     }
-    if done == batch.statements { Ok(()) } else { Err(sqlx::Error::WorkerCrashed) }
+    Err(sqlx::Error::WorkerCrashed)
 }
 
 /// A session in somebody's hands. Dropped with an open transaction, it queues a rollback.
@@ -176,8 +215,10 @@ impl Held {
     pub(crate) async fn begin(&mut self, begin: Begin) -> Result<(), sqlx::Error> {
         self.open = true;
         let begun = self.session.begin(begin).await;
-        if begun.as_ref().is_err_and(is_busy) {
+        if let Err(error) = &begun {
             self.open = false;
+            // The write lock is all that is waited for; after anything else, half of it may have begun.
+            self.session.lost = !is_busy(error);
         }
         begun
     }
@@ -186,24 +227,24 @@ impl Held {
         &mut self.session.db
     }
 
-    /// Runs the batch that ends in the commit, in one trip.
-    pub(crate) async fn commit(mut self, batch: Batch) -> Result<(), NotCommitted> {
-        if !self.session.gate.ask() {
-            self.roll_back().await;
-            return Err(Error::Ended.into());
-        }
-        match run(&mut self.session.db, batch).await {
+    /// Writes what is to be written last, and commits.
+    pub(crate) async fn commit(mut self, last: Option<Batch>) -> Result<(), NotCommitted> {
+        match self.session.commit(last).await {
             Ok(()) => {
                 self.open = false;
-                self.session.gate.close();
-                // A savepoint of the application that sqlx still counts.
-                self.session.dirty = self.session.depth() != 1;
                 Ok(())
             }
-            Err(error) if is_unanswered(&error) => Err(NotCommitted::Unknown(Error::from(error).into())),
-            Err(error) => {
+            Err(Failure::Unseen) => {
+                self.session.lost = true;
+                Err(NotCommitted::Unknown(Error::Unseen.into()))
+            }
+            Err(Failure::Sqlite(error)) if is_unanswered(&error) => {
+                self.session.lost = true;
+                Err(NotCommitted::Unknown(Error::from(error).into()))
+            }
+            Err(failure) => {
                 self.roll_back().await;
-                Err(Error::from(error).into())
+                Err(Error::from(failure).into())
             }
         }
     }
@@ -213,7 +254,7 @@ impl Held {
         let healthy = self.open && self.session.depth() == 1 && !self.session.gate.is_broken();
         if healthy {
             self.session.gate.close();
-            self.open = run(&mut self.session.db, Batch::of("ROLLBACK", 1)).await.is_err();
+            self.open = SqliteTransactionManager::rollback(&mut self.session.db).await.is_err();
         }
         if self.open {
             self.session.abandon();

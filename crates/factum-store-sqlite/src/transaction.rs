@@ -1,4 +1,4 @@
-//! A unit of work's transaction: opened by the first query, committed in the trip that appends the outbox.
+//! A unit of work's transaction: opened by the first query, the outbox appended last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use factum::{BoxError, Envelope, Sort, Store};
 use sqlx::SqliteConnection;
 
 use crate::error::Error;
-use crate::session::{Batch, Held};
+use crate::session::Held;
 use crate::to_the_end::to_the_end;
 use crate::{Shared, Sqlite, inbox, outbox};
 
@@ -94,10 +94,10 @@ async fn commit(tx: Tx, outbox: Vec<Envelope>) -> Result<(), NotCommitted> {
         return if outbox.is_empty() { Ok(()) } else { Err(Error::ReadOnly.into()) };
     }
     if outbox.is_empty() {
-        return held.commit(Batch::commit()).await;
+        return held.commit(None).await;
     }
-    let batch = outbox::commit_batch(&shared.texts.commit, outbox);
-    held.commit(batch?).await?;
+    let batch = outbox::last_batch(&shared.texts.append, outbox);
+    held.commit(Some(batch?)).await?;
     shared.hint.give();
     Ok(())
 }

@@ -65,10 +65,9 @@ says!(rollback, "ROLLBACK");
 says!(rollback_begin, "ROLLBACK; BEGIN IMMEDIATE; INSERT INTO notes VALUES ('of its own', 'well', 1)");
 says!(
     rollback_begin_savepoint,
-    "ROLLBACK; BEGIN IMMEDIATE; SAVEPOINT factum; INSERT INTO notes VALUES ('x', 'well', 1)"
+    "ROLLBACK; BEGIN IMMEDIATE; SAVEPOINT a; INSERT INTO notes VALUES ('x', 'well', 1)"
 );
 says!(commit, "COMMIT");
-says!(release, "RELEASE factum");
 
 #[tokio::test]
 async fn a_rollback_by_a_handler_is_no_commit() {
@@ -96,11 +95,21 @@ async fn a_commit_by_a_handler_commits_nothing() {
     assert!(is_ended(&save(&file, Dispatcher::new().on::<NoteWritten>(commit)).await));
 }
 
+async fn change_the_hooks(_: &NoteWritten, uow: &mut UnitOfWork<Sqlite>) -> Outcome {
+    uow.connection().await?.lock_handle().await?.set_commit_hook(|| true);
+    Ok(())
+}
+
 #[tokio::test]
-async fn the_savepoint_of_the_unit_of_work_is_asked_for_as_well() {
+async fn a_commit_that_went_past_the_hooks_is_not_vouched_for() {
     let file = File::new();
-    let error = save(&file, Dispatcher::new().on::<NoteWritten>(release)).await;
-    assert!(matches!(error, factum::Error::Store(_)), "{error}");
+    let store = file.store().await;
+    let careless = work(&store, Dispatcher::new().on::<NoteWritten>(change_the_hooks));
+    let mut uow = careless.begin().await.unwrap();
+    uow.add(Note::written("first", "well"));
+    let error = uow.save_changes().await.unwrap_err();
+    assert_eq!(error.sort::<Sqlite>(), Sort::OutcomeUnknown);
+    assert_works(&file, &work(&store, Dispatcher::new()), "afterwards").await;
 }
 
 async fn fill_the_disk(_: &NoteWritten, uow: &mut UnitOfWork<Sqlite>) -> Outcome {
@@ -195,4 +204,15 @@ async fn a_reader_cannot_be_talked_into_writing() {
     sqlx::raw_sql("PRAGMA query_only = OFF").execute(&mut *db).await.unwrap();
     insert(db, "first", "well").await.unwrap_err();
     assert_eq!(file.counts().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_unit_of_work_that_only_looked_commits() {
+    let file = File::new();
+    let work = work(&file.store().await, Dispatcher::new());
+    for _ in 0..2 {
+        let mut uow = work.begin().await.unwrap();
+        assert!(uow.find::<Note>(&"nobody".into()).await.unwrap().is_none());
+        let _ = uow.save_changes().await.unwrap();
+    }
 }
