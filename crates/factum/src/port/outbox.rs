@@ -95,6 +95,10 @@ pub struct Read {
     /// Whose rows.
     pub buckets: BucketSet,
     /// Rows above this `seq` only: the floor, a hint for speed. 0 reads from the start.
+    ///
+    /// A store in which a row may become visible at or below a `seq` that was read before (writers that commit out of
+    /// `seq` order) begins lower while that may be: no row of a key comes while an older one of it, below the floor, was
+    /// never shown. Only the store can know; a caller takes whatever comes.
     pub above: i64,
     /// At most so many rows.
     pub rows_max: usize,

@@ -55,7 +55,7 @@ impl Relay {
     fn judge(&mut self, now: Duration, key: u32, out: &mut Vec<Output>) {
         let Some((at, answer)) = self.hand.keys[key].failed.take() else {
             self.hand.keys[key].unroutable = 0;
-            self.hand.look_at(key, &mut self.scan);
+            self.hand.look_at(key, &self.scan);
             return;
         };
         self.hand.forget_waiting(key, &self.scan);
@@ -115,7 +115,7 @@ impl Relay {
         self.scan.restart();
         for key in self.hand.keys.all() {
             self.hand.forget_waiting(key, &self.scan);
-            self.hand.look_at(key, &mut self.scan);
+            self.hand.look_at(key, &self.scan);
         }
     }
 
@@ -154,7 +154,7 @@ impl Relay {
             }
             state.settling -= 1;
             state.missing.left_out_in = self.scan.number();
-            self.hand.look_at(key, &mut self.scan);
+            self.hand.look_at(key, &self.scan);
         }
     }
 }

@@ -162,7 +162,7 @@ impl Hand {
     }
 
     /// A key's state has changed: it publishes, waits to be read again, or is no longer remembered.
-    pub(super) fn look_at(&mut self, key: u32, scan: &mut Scan) {
+    pub(super) fn look_at(&mut self, key: u32, scan: &Scan) {
         let state = &mut self.keys[key];
         if !state.may_publish() {
             return;
@@ -176,7 +176,6 @@ impl Hand {
                 }
                 self.wanting.insert((seq, key), scan.number());
             }
-            scan.want(seq);
         } else {
             self.keys.retire(key, scan.reading().map(|reading| reading.number));
         }
@@ -201,7 +200,7 @@ impl Hand {
     }
 
     /// Ends the rest of those whose time has come.
-    pub(super) fn wake_rested(&mut self, now: Duration, scan: &mut Scan) {
+    pub(super) fn wake_rested(&mut self, now: Duration, scan: &Scan) {
         while let Some((_, key)) = self.rests.first().copied().filter(|(until, _)| *until <= now) {
             self.wake(key);
             self.look_at(key, scan);
@@ -254,7 +253,7 @@ impl Hand {
 
     /// A read has looked at everything above one `seq` up to another: what was missed there and was not shown is no
     /// longer in the outbox, or is held by a dead letter.
-    pub(super) fn covered(&mut self, above: i64, up_to: i64, number: u64, scan: &mut Scan) {
+    pub(super) fn covered(&mut self, above: i64, up_to: i64, number: u64, scan: &Scan) {
         if above >= up_to {
             return;
         }
@@ -281,13 +280,15 @@ impl Hand {
         }
     }
 
-    /// Where keys could not be remembered and now can be: their rows are wanted.
-    pub(super) fn welcome_strangers(&self, scan: &mut Scan, options: &Options) {
-        if let Some((from, _)) = self.strangers.range
-            && self.keys.len() < options.keys_max
-        {
-            scan.want(from);
-        }
+    /// The oldest row behind one `seq` that is to be read again, or else the oldest of all; none above the other.
+    pub(super) fn wanted(&self, (behind, up_to): (i64, i64), options: &Options) -> Option<i64> {
+        let by_key = |seq| self.wanting.range((seq, 0)..).next().map(|((wanted, _), _)| *wanted);
+        // Of keys that could not be remembered, and now can be.
+        let strangers = self.strangers.range.filter(|_| self.keys.len() < options.keys_max);
+        let by_strangers = |seq| strangers.map(|(from, _)| from).filter(|from| *from >= seq);
+        let next =
+            |seq| [by_key(seq), by_strangers(seq)].into_iter().flatten().min().filter(|seq| *seq <= up_to);
+        next(behind.saturating_add(1)).or_else(|| next(i64::MIN))
     }
 
     /// No read is on its way any more.

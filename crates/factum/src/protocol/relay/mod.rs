@@ -61,6 +61,7 @@ pub struct Relay {
     /// The row whose dead letter halts this route, until that is written.
     halting: Option<u64>,
     crowded: bool,
+    crammed_until: Duration,
 }
 
 impl Relay {
@@ -78,6 +79,7 @@ impl Relay {
             bus_failures: 0,
             halting: None,
             crowded: false,
+            crammed_until: Duration::ZERO,
             options,
         }
     }
@@ -129,8 +131,7 @@ impl Relay {
     }
 
     fn proceed(&mut self, now: Duration, out: &mut Vec<Output>) {
-        self.hand.wake_rested(now, &mut self.scan);
-        self.hand.welcome_strangers(&mut self.scan, &self.options);
+        self.hand.wake_rested(now, &self.scan);
         if self.is_at_work() && self.leases.ask(now) {
             out.push(Output::Lease);
         }
@@ -184,22 +185,33 @@ impl Relay {
         (rows >= rows_max.div_ceil(4) && bytes >= bytes_max.div_ceil(4)).then_some(Size { rows, bytes })
     }
 
+    /// So much waits behind unanswered rows that little of what is read could be kept. Reading goes on slowly, for the
+    /// sake of other keys, and at once when it is better.
+    fn is_crammed(&self) -> bool {
+        let (rows, bytes) = self.hand.rows.waiting();
+        rows * 4 > self.options.waiting.rows * 3 || bytes * 4 > self.options.waiting.bytes * 3
+    }
+
     fn may_read(&self) -> bool {
         self.phase == Phase::Running && self.halting().is_none() && !self.leases.buckets().is_empty()
     }
 
     fn read_at(&self) -> Duration {
         match self.room() {
-            Some(_) if self.may_read() => self.scan.wake_at().max(self.bus_rests_until),
+            Some(_) if self.may_read() => {
+                let wants = self.hand.wanted(self.scan.seeks_in(), &self.options).is_some();
+                let eased = if self.is_crammed() { self.crammed_until } else { Duration::ZERO };
+                self.scan.wake_at(wants).max(self.bus_rests_until).max(eased)
+            }
             _ => Duration::MAX,
         }
     }
 
     fn read(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let Some(room) = self.room().filter(|_| self.may_read() && now >= self.bus_rests_until) else {
-            return;
-        };
-        if let Some(reading) = self.scan.next(now, room.rows, room.bytes) {
+        let rests = now < self.bus_rests_until || (self.is_crammed() && now < self.crammed_until);
+        let Some(room) = self.room().filter(|_| self.may_read() && !rests) else { return };
+        let wanted = self.hand.wanted(self.scan.seeks_in(), &self.options);
+        if let Some(reading) = self.scan.next(now, room, wanted) {
             let buckets = self.leases.buckets();
             let (above, rows_max, bytes_max) = (reading.above, reading.rows_max, reading.bytes_max);
             out.push(Output::Read(Read { buckets, above, rows_max, bytes_max }));
@@ -212,8 +224,10 @@ impl Relay {
             last: rows.last().map(|row| row.seq),
             full: rows.len() >= reading.rows_max
                 || rows.iter().map(|row| row.bytes).sum::<usize>() >= reading.bytes_max / 2,
+            rows: rows.len(),
             new: 0,
         };
+        self.crammed_until = now + self.options.poll_least;
         let mut left_out = Vec::new();
         let refuses = reading.is_void() || !self.may_read();
         self.crowded &= self.hand.keys.len() >= self.options.keys_max;
@@ -235,9 +249,9 @@ impl Relay {
         self.scan.done(now, &reading, brought, &self.options);
         if !refuses {
             let up_to = brought.last.unwrap_or(i64::MAX);
-            self.hand.covered(reading.above, up_to, reading.number, &mut self.scan);
+            self.hand.covered(reading.above, up_to, reading.number, &self.scan);
         }
-        left_out.into_iter().for_each(|key| self.hand.look_at(key, &mut self.scan));
+        left_out.into_iter().for_each(|key| self.hand.look_at(key, &self.scan));
         self.hand.read_is_over();
     }
 

@@ -63,7 +63,7 @@ impl Relay {
             if self.hand.keys[key].may_publish() {
                 self.publish_key(now, key, &mut batch, out);
             }
-            self.hand.look_at(key, &mut self.scan);
+            self.hand.look_at(key, &self.scan);
         }
         flush(&mut batch, out);
     }

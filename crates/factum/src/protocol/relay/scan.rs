@@ -1,12 +1,24 @@
-//! Where to read next: onwards at the tail, and again from the start now and then. Nothing is concluded from a `seq`
-//! that is absent: a row below the tail that appears late is found by the next sweep.
+//! Where to read next: onwards at the tail, where rows that were forgotten are wanted again, and from the start now
+//! and then. Nothing is concluded from a `seq` that is absent: a row that appears late, below the tail, is found by the
+//! next sweep.
 
 use std::time::Duration;
 
-use super::Options;
+use super::{Options, Size};
 
-/// Sweeps take at most one part in so many of the time.
-const SWEEP_SHARE: u32 = 8;
+/// Reading what brings little takes at most about one part in so many of the time.
+const SHARE: u32 = 8;
+
+/// What a read is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// What was never seen.
+    Tail,
+    /// All of it, from the start.
+    Sweep,
+    /// Rows that were forgotten.
+    Seek,
+}
 
 /// A read that is on its way.
 #[derive(Debug)]
@@ -20,7 +32,7 @@ pub(super) struct Reading {
     /// About so many bytes.
     pub(super) bytes_max: usize,
     asked_at: Duration,
-    sweeps: bool,
+    purpose: Purpose,
     hinted: bool,
     /// Its cursor no longer counts: it was asked before the buckets changed.
     void: bool,
@@ -40,13 +52,14 @@ pub(super) struct Brought {
     pub(super) last: Option<i64>,
     /// Whether there is probably more.
     pub(super) full: bool,
-    /// How many rows are new in hand.
+    /// How many rows there were.
+    pub(super) rows: usize,
+    /// How many of them are new in hand.
     pub(super) new: usize,
 }
 
 #[derive(Debug)]
 struct Sweep {
-    from: i64,
     at: i64,
     until: i64,
     spent: Duration,
@@ -57,8 +70,10 @@ pub(super) struct Scan {
     tail: i64,
     tail_due: bool,
     sweep: Option<Sweep>,
-    swept_last: bool,
-    wanted: Option<i64>,
+    latest: Purpose,
+    /// Up to here the last seek came.
+    sought: i64,
+    seek_free_at: Duration,
     reading: Option<Reading>,
     reads: u64,
     poll_every: Duration,
@@ -75,8 +90,9 @@ impl Scan {
             tail: 0,
             tail_due: true,
             sweep: None,
-            swept_last: false,
-            wanted: None,
+            latest: Purpose::Tail,
+            sought: 0,
+            seek_free_at: Duration::ZERO,
             reading: None,
             reads: 0,
             poll_every: options.poll_least,
@@ -105,9 +121,10 @@ impl Scan {
         }
     }
 
-    /// Somebody waits for the row with this `seq`, which may lie below the tail.
-    pub(super) fn want(&mut self, seq: i64) {
-        self.wanted = Some(self.wanted.map_or(seq, |wanted| wanted.min(seq)));
+    /// Behind this `seq` the next seek looks, and up to this: what lies above the tail was not seen yet, and comes with
+    /// all that is older of its key.
+    pub(super) fn seeks_in(&self) -> (i64, i64) {
+        (self.sought, self.tail.saturating_add(1))
     }
 
     /// Begins again at the start, at once: the buckets are others.
@@ -120,48 +137,44 @@ impl Scan {
         }
     }
 
-    /// Asks for the next read, if one is due. At most one is on its way.
-    pub(super) fn next(&mut self, now: Duration, rows_max: usize, bytes_max: usize) -> Option<&Reading> {
+    /// Asks for the next read, if one is due; `wanted` is a row that was forgotten. At most one is on its way.
+    pub(super) fn next(&mut self, now: Duration, room: Size, wanted: Option<i64>) -> Option<&Reading> {
         if self.reading.is_some() || now < self.rest_until {
             return None;
         }
         self.tail_due |= now >= self.poll_at;
         self.begin_sweep(now);
-        let sweeps = self.sweep.is_some() && !(self.tail_due && self.swept_last);
-        let above = match (&self.sweep, self.tail_due) {
-            (Some(sweep), _) if sweeps => sweep.at,
-            (_, true) => self.tail,
-            _ => return None,
-        };
-        self.swept_last = sweeps;
+        let (purpose, above) = self.choose(now, wanted)?;
+        self.latest = purpose;
         self.reads += 1;
-        let number = self.reads;
-        Some(self.reading.insert(Reading {
-            number,
-            above,
-            rows_max,
-            bytes_max,
-            asked_at: now,
-            sweeps,
-            hinted: false,
-            void: false,
-        }))
+        let Size { rows: rows_max, bytes: bytes_max } = room;
+        let (number, asked_at) = (self.reads, now);
+        let reading =
+            Reading { number, above, rows_max, bytes_max, asked_at, purpose, hinted: false, void: false };
+        Some(self.reading.insert(reading))
+    }
+
+    /// They take turns.
+    fn choose(&self, now: Duration, wanted: Option<i64>) -> Option<(Purpose, i64)> {
+        let tail = self.tail_due.then_some((Purpose::Tail, self.tail));
+        let sweep = self.sweep.as_ref().map(|sweep| (Purpose::Sweep, sweep.at));
+        let seek =
+            wanted.filter(|_| now >= self.seek_free_at).map(|seq| (Purpose::Seek, seq.saturating_sub(1)));
+        match self.latest {
+            Purpose::Tail => sweep.or(seek).or(tail),
+            Purpose::Sweep => seek.or(tail).or(sweep),
+            Purpose::Seek => tail.or(sweep).or(seek),
+        }
     }
 
     fn begin_sweep(&mut self, now: Duration) {
-        if self.sweep.is_some() || now < self.sweep_free_at {
-            return;
-        }
         // Where a read is due anyway it may as well begin at the start: with little in the outbox that costs nothing,
         // and finds at once what became visible below the tail.
-        let from = match self.wanted {
-            _ if self.tail_due || now >= self.rescan_at => 0,
-            Some(seq) => seq.saturating_sub(1),
-            None => return,
-        };
-        self.wanted = None;
-        self.swept_last = false;
-        self.sweep = Some(Sweep { from, at: from, until: self.tail, spent: Duration::ZERO });
+        let due = self.tail_due || now >= self.rescan_at;
+        if self.sweep.is_none() && due && now >= self.sweep_free_at {
+            self.latest = Purpose::Tail;
+            self.sweep = Some(Sweep { at: 0, until: self.tail, spent: Duration::ZERO });
+        }
     }
 
     /// The read that was on its way, taken out so that its rows can be looked at.
@@ -176,10 +189,22 @@ impl Scan {
             return;
         }
         let last = brought.last.unwrap_or(reading.above);
-        if !reading.sweeps || self.sweep_on(now, reading, brought, last, options) {
+        let is_at_tail = match reading.purpose {
+            Purpose::Tail => true,
+            Purpose::Sweep => self.sweep_on(now, reading, brought, last, options),
+            Purpose::Seek => {
+                self.sought = last;
+                let spent = now.saturating_sub(reading.asked_at);
+                let pause = (spent * SHARE).clamp(options.poll_least, options.rescan);
+                let is_worth_it = brought.new * SHARE as usize >= brought.rows && brought.new > 0;
+                self.seek_free_at = if is_worth_it { now } else { now + pause };
+                return;
+            }
+        };
+        if is_at_tail {
             self.tail = self.tail.max(last);
             // A sweep that ended in the midst of more has not answered what is at the tail.
-            let more = brought.full && (brought.new > 0 || reading.sweeps);
+            let more = brought.full && (brought.new > 0 || reading.purpose == Purpose::Sweep);
             self.tail_due = reading.hinted || more;
             self.poll_every = match brought.new > 0 || brought.full {
                 true => options.poll_least,
@@ -205,31 +230,29 @@ impl Scan {
             self.sweep = Some(sweep);
             return false;
         }
-        self.sweep_free_at = now + (sweep.spent * SWEEP_SHARE).clamp(options.poll_least, options.rescan);
-        if sweep.from == 0 {
-            self.rescan_at = now + options.rescan;
-        }
+        self.sweep_free_at = now + (sweep.spent * SHARE).clamp(options.poll_least, options.rescan);
+        self.rescan_at = now + options.rescan;
         true
     }
 
     /// The store failed: nothing is read for a while.
     pub(super) fn failed(&mut self, now: Duration, delay: impl FnOnce(u32) -> Duration) {
         if let Some(reading) = self.reading.take() {
-            self.tail_due |= !reading.sweeps || reading.hinted;
+            self.tail_due |= reading.purpose == Purpose::Tail || reading.hinted;
         }
         self.failures = self.failures.saturating_add(1);
         self.rest_until = now + delay(self.failures);
     }
 
     /// When it next wants to be asked, if nothing else happens.
-    pub(super) fn wake_at(&self) -> Duration {
+    pub(super) fn wake_at(&self, wants: bool) -> Duration {
         if self.reading.is_some() {
             return Duration::MAX;
         }
         let at_once = self.tail_due || self.sweep.is_some();
         let due =
             if at_once { Duration::ZERO } else { self.poll_at.min(self.rescan_at.max(self.sweep_free_at)) };
-        let wanted = self.wanted.map_or(Duration::MAX, |_| self.sweep_free_at);
-        due.min(wanted).max(self.rest_until)
+        let seek = if wants { self.seek_free_at } else { Duration::MAX };
+        due.min(seek).max(self.rest_until)
     }
 }
