@@ -7,7 +7,7 @@ use factum::protocol::Jitter;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, refuse, relay, start, store};
+use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, pass, refuse, relay, start, store};
 
 /// The first time that each arrived, in order, by key.
 fn firsts(published: BTreeMap<String, Vec<u32>>) -> BTreeMap<String, Vec<u32>> {
@@ -38,7 +38,7 @@ async fn run(seed: u64) {
     let mut running = [(); 2].map(|()| Some(start(relay(&store, &bus).options(options))));
     for n in 0..60 {
         commit(&store, (0..5).map(|key| envelope(&format!("k{key}"), n)).collect()).await;
-        tokio::time::sleep(Duration::from_millis(random.up_to(900))).await;
+        pass(Duration::from_millis(random.up_to(900))).await;
         bus.unreachable(random.up_to(9) == 0);
         if random.up_to(14) == 0 {
             let at = random.up_to(1) as usize;

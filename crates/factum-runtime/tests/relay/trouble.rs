@@ -5,7 +5,7 @@ use std::time::Duration;
 use factum::integration::{Answer, Inspect as _, OnDeadLetter, Side};
 
 use crate::world::{
-    Act, CONFIRM, FakeBus, SOURCE, TYPE, commit, envelope, in_time, refuse, relay, start, store,
+    Act, CONFIRM, FakeBus, SOURCE, TYPE, commit, envelope, in_time, pass, refuse, relay, start, store,
 };
 
 fn two_keys() -> Vec<factum::Envelope> {
@@ -49,14 +49,14 @@ async fn given_up(policy: OnDeadLetter) -> (factum::memory::MemoryStore, std::sy
     commit(&store, two_keys()).await;
     let given_up = async {
         while store.backlog().await.unwrap().dead_letters == 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            pass(Duration::from_millis(100)).await;
         }
         // Time enough for whatever may still be published.
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        pass(Duration::from_secs(30)).await;
     };
     in_time("the dead letter", given_up).await;
     commit(&store, vec![envelope("good", 2), envelope("bad", 2)]).await;
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    pass(Duration::from_secs(30)).await;
     running.shut_down().await;
     let dead = store.dead_letters(9).await.unwrap();
     assert_eq!(dead.len(), 1);
@@ -109,7 +109,7 @@ async fn an_outage_kills_no_event_however_long_it_lasts() {
     bus.unreachable(true);
     let running = start(relay(&store, &bus).options(|o| o.attempts_max = 1));
     commit(&store, two_keys()).await;
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    pass(Duration::from_secs(3_600)).await;
     assert_eq!(store.backlog().await.unwrap().outbox, 4);
     let published = running.stats.now().published;
     assert!(published < 2_000, "{published} tries in an hour: it does not back off");
@@ -147,7 +147,7 @@ async fn f_51_a_type_that_nobody_takes_waits_and_is_picked_up_soon_after_somebod
     let mut unheard = two_keys();
     unheard[0].r#type = "com.example.shop.ordering.unheard-of.v1".into();
     commit(&store, unheard).await;
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    pass(Duration::from_secs(600)).await;
     assert_eq!(bus.confirmed(), ["good/0", "good/1"]);
     assert_eq!(store.backlog().await.unwrap().dead_letters, 0);
     nobody.store(false, std::sync::atomic::Ordering::SeqCst);

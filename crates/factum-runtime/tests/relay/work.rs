@@ -6,7 +6,7 @@ use factum_runtime::Relay;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, relay, start, store};
+use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, pass, relay, start, store};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_committed_is_published_in_order_and_leaves_the_outbox() {
@@ -93,7 +93,7 @@ async fn a_shutdown_waits_for_answers_writes_them_down_and_frees_the_buckets() {
     commit(&store, vec![envelope("k", 0), envelope("k", 1), envelope("j", 0)]).await;
     in_time("both keys at the bus", bus.until(|bus| bus.most_kept() == 2)).await;
     let (ended, ()) = tokio::join!(in_time("the end", running.shut_down()), async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        pass(Duration::from_secs(2)).await;
         bus.let_go(&Answer::Confirmed);
     });
     let () = ended;

@@ -210,3 +210,9 @@ pub(crate) async fn in_time<T>(what: &str, waiting: impl Future<Output = T>) -> 
     };
     value
 }
+
+/// Lets the paused clock run on; nobody really waits.
+pub(crate) async fn pass(time: Duration) {
+    let nothing = tokio::time::timeout(time, std::future::pending::<()>());
+    assert!(nothing.await.is_err());
+}
