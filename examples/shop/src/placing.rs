@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::kernel::{Money, OrderId};
 use crate::ordering::application::{PlaceOrder, Placing, place_order};
-use crate::ordering::domain::{BuyerId, LineItem};
+use crate::ordering::domain::{Buyer, BuyerId, LineItem, Order};
 use crate::pipeline::{LOOK_EVERY, Pipeline};
 use crate::purchases::{InputError, Purchase};
 use crate::service::ServiceStore;
@@ -188,6 +188,8 @@ async fn place_chunk<S: ServiceStore>(work: &Work<S>, chunk: &[Purchase]) -> Res
 /// Not by [`Work::run`], which does not say how many domain events were dispatched.
 async fn place_once<S: ServiceStore>(work: &Work<S>, chunk: &[Purchase]) -> Result<Placed, BoxError> {
     let mut uow = work.begin().await?;
+    uow.preload::<Order>(chunk.iter().map(|purchase| purchase.id.into())).await?;
+    uow.preload::<Buyer>(chunk.iter().map(|purchase| BuyerId::from(purchase.customer))).await?;
     let mut placed = Placed::default();
     for purchase in chunk {
         match place_order(command(purchase), &mut uow).await {

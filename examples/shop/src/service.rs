@@ -1,21 +1,23 @@
 //! What the four services have in common: a name, units of work on a store of its own, and one subscription.
 
+use std::time::Duration;
+
 use factum::integration::{Inspect, Interest};
 use factum::memory::MemoryBus;
 use factum::port::{InboxStore, OutboxStore};
 use factum::{BoxError, Dispatcher, Documents, EventBus, Subscription, Work};
 use factum_runtime::Running;
 
-use std::time::Duration;
-
 /// A store that a service of the shop can live on.
 pub trait ServiceStore: Documents + OutboxStore + InboxStore + Inspect {}
 
 impl<S: Documents + OutboxStore + InboxStore + Inspect> ServiceStore for S {}
 
-/// How long a process that was killed keeps others from relaying: nobody shares these databases, so it may be
-/// short.
-const LEASE: Duration = Duration::from_secs(1);
+/// How long a process that was killed keeps the next one from relaying. Nobody shares these databases, so it is shorter
+/// than by default; a busy writer lets a renewal wait, so it is not much shorter: a lease that runs out has envelopes
+/// published again.
+const LEASE: Duration = Duration::from_secs(5);
+const RENEW: Duration = Duration::from_secs(1);
 
 /// A service of the shop, on a store of its own.
 pub struct Service<S: Documents> {
@@ -59,8 +61,7 @@ impl<S: ServiceStore> Service<S> {
             .subscription(self.subscription)
             .relay(|options| {
                 options.lease = LEASE;
-                options.renew = LEASE / 4;
-                options.take_over = LEASE / 4;
+                options.renew = RENEW;
             })
             .start(bus)
     }

@@ -9,6 +9,7 @@ use factum::{Dispatcher, Documents, Subscription};
 
 use crate::service::Service;
 use application::{OrderCancelled, OrderConfirmed, ProjectOrders};
+use domain::CustomerValue;
 
 /// The service's name, and its database's.
 pub const NAME: &str = "insight";
@@ -22,4 +23,5 @@ fn subscription<S: Documents>() -> Subscription<S> {
     Subscription::named(NAME)
         .projecting::<OrderConfirmed>(ProjectOrders)
         .projecting::<OrderCancelled>(ProjectOrders)
+        .preloading::<OrderConfirmed, CustomerValue>(|confirmed| confirmed.view().customer)
 }

@@ -13,7 +13,7 @@ use application::{
     OrderCancelled, OrderConfirmed, OrderPlaced, ReserveStock, release_reservation, reorder_stock,
     return_to_shelves, ship_order, take_from_shelves,
 };
-use domain::{ReservationFulfilled, ReservationReleased, StockRanLow, StockRefused, StockReserved};
+use domain::{Reservation, ReservationFulfilled, ReservationReleased, StockRanLow, StockRefused, StockReserved};
 use published::{stock_refused, stock_reserved};
 
 /// The service's name, and its database's.
@@ -38,4 +38,5 @@ fn subscription<S: Documents>(shortage: Trial) -> Subscription<S> {
         .on::<OrderPlaced>(ReserveStock { shortage })
         .on::<OrderConfirmed>(ship_order::<S>)
         .on::<OrderCancelled>(release_reservation::<S>)
+        .preloading::<OrderConfirmed, Reservation>(|confirmed| confirmed.order)
 }

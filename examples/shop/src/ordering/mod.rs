@@ -13,7 +13,7 @@ use application::{
     PaymentDeclined, PaymentSettled, StockRefused, StockReserved, allocate_order, cancel_declined_order,
     cancel_refused_order, confirm_order, verify_buyer,
 };
-use domain::{OrderAccepted, OrderCancelled, OrderConfirmed, OrderPlaced};
+use domain::{Order, OrderAccepted, OrderCancelled, OrderConfirmed, OrderPlaced};
 use published::{order_accepted, order_cancelled, order_confirmed, order_placed};
 
 /// The service's name, and its database's.
@@ -39,4 +39,6 @@ fn subscription<S: Documents>() -> Subscription<S> {
         .on::<StockRefused>(cancel_refused_order::<S>)
         .on::<PaymentSettled>(confirm_order::<S>)
         .on::<PaymentDeclined>(cancel_declined_order::<S>)
+        .preloading::<StockReserved, Order>(|answer| answer.order)
+        .preloading::<PaymentSettled, Order>(|answer| answer.order)
 }

@@ -44,8 +44,18 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn open(folder: &Path, service: &str) -> Self {
+        Self::open_if_any(folder, service).await.unwrap()
+    }
+
+    /// `None` where a run was killed before it made the file.
+    pub(crate) async fn open_if_any(folder: &Path, service: &str) -> Option<Self> {
         let options = SqliteConnectOptions::new().filename(folder.join(format!("{service}.db")));
-        Self { connection: SqliteConnection::connect_with(&options).await.unwrap() }
+        Some(Self { connection: SqliteConnection::connect_with(&options).await.ok()? })
+    }
+
+    /// Changes something, unless a run was killed before it made the table.
+    pub(crate) async fn try_execute(&mut self, statement: &'static str) {
+        let _ = sqlx::query(statement).execute(&mut self.connection).await;
     }
 
     /// The one number that a query answers.
