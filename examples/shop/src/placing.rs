@@ -189,7 +189,7 @@ async fn place_chunk<S: ServiceStore>(work: &Work<S>, chunk: &[Purchase]) -> Res
 async fn place_once<S: ServiceStore>(work: &Work<S>, chunk: &[Purchase]) -> Result<Placed, BoxError> {
     let mut uow = work.begin().await?;
     uow.preload::<Order>(chunk.iter().map(|purchase| purchase.id.into())).await?;
-    uow.preload::<Buyer>(chunk.iter().map(|purchase| BuyerId::from(purchase.customer))).await?;
+    uow.preload::<Buyer>(chunk.iter().map(|purchase| BuyerId(purchase.customer))).await?;
     let mut placed = Placed::default();
     for purchase in chunk {
         match place_order(command(purchase), &mut uow).await {

@@ -13,7 +13,9 @@ use application::{
     OrderCancelled, OrderConfirmed, OrderPlaced, ReserveStock, release_reservation, reorder_stock,
     return_to_shelves, ship_order, take_from_shelves,
 };
-use domain::{Reservation, ReservationFulfilled, ReservationReleased, StockRanLow, StockRefused, StockReserved};
+use domain::{
+    Reservation, ReservationFulfilled, ReservationReleased, StockRanLow, StockRefused, StockReserved,
+};
 use published::{stock_refused, stock_reserved};
 
 /// The service's name, and its database's.
