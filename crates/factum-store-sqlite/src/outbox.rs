@@ -27,18 +27,18 @@ pub(crate) fn append_text(rows: usize) -> String {
     whole.chain(rest).map(statement).collect::<Vec<_>>().join("; ")
 }
 
-pub(crate) fn last_batch(texts: &ByRows, outbox: Vec<Envelope>) -> Result<Batch, BoxError> {
+pub(crate) fn last_batch(texts: &ByRows, outbox: Vec<Envelope>) -> Result<Batch, Error> {
     let rows = outbox.len();
     let query = texts.query(rows, arguments(outbox.into_iter())?);
     Ok(Batch { query, statements: rows.div_ceil(ROWS_MAX) })
 }
 
-fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteArguments, BoxError> {
+fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteArguments, Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(outbox.len() * (rows::COLUMNS + 1), 0);
     for envelope in outbox {
-        arguments.add(i64::from(envelope.bucket()))?;
-        rows::bind(&mut arguments, envelope)?;
+        arguments.add(i64::from(envelope.bucket())).map_err(sqlx::Error::Encode)?;
+        rows::bind(&mut arguments, envelope).map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
 }
@@ -50,7 +50,7 @@ fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteAr
 /// # Errors
 /// SQLite refused, for example because an event with this source and id is there already; the transaction is yours to
 /// roll back.
-pub async fn append(connection: &mut SqliteConnection, envelopes: &[Envelope]) -> Result<(), BoxError> {
+pub async fn append(connection: &mut SqliteConnection, envelopes: &[Envelope]) -> Result<(), Error> {
     if envelopes.is_empty() {
         return Ok(());
     }

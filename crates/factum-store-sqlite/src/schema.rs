@@ -116,13 +116,14 @@ CREATE TABLE factum_dead_letter (
 ) STRICT;
 CREATE INDEX factum_dead_letter_key ON factum_dead_letter (side, source, ordering_key);
 
+-- With a rowid: documents of 1 KB cost a third of what they cost inside the primary key.
 CREATE TABLE factum_document (
     collection TEXT NOT NULL,
     id TEXT NOT NULL,
     version INTEGER NOT NULL,
     body TEXT NOT NULL,
     PRIMARY KEY (collection, id)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 ";
 
 /// Brings the tables up to date, and answers the file's incarnation. Several processes may do it at once: whoever comes

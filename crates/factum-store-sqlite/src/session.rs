@@ -146,9 +146,10 @@ impl Session {
 
     /// Whether the connection can be lent: whatever was queued on it has happened, and it is as new. One whose
     /// transaction was ended behind our back is not: nobody knows what else was done to it.
-    pub(crate) async fn is_clean(&mut self) -> bool {
+    async fn is_clean(&mut self, wait: Duration) -> bool {
         if self.dirty {
-            let answers = self.db.ping().await.is_ok();
+            // A statement that nobody waits for any more may still run.
+            let answers = matches!(tokio::time::timeout(wait, self.db.ping()).await, Ok(Ok(())));
             self.lost |= !answers || self.depth() != 0 || self.gate.is_broken();
             self.dirty = false;
         }
@@ -199,7 +200,7 @@ impl Held {
         wait: Duration,
     ) -> Result<Self, sqlx::Error> {
         let clean = match &mut *slot {
-            Some(session) => session.is_clean().await,
+            Some(session) => session.is_clean(wait).await,
             None => false,
         };
         if !clean {
