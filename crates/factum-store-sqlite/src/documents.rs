@@ -1,8 +1,9 @@
 //! Ready-made persistence: an aggregate's state as JSON, in one table.
 
-use factum::{BoxError, Documents, Version, Written};
+use factum::{BoxError, DocumentChange, Documents, Version, Written};
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, SqliteConnection};
 
 use crate::Sqlite;
 
@@ -27,23 +28,45 @@ impl Documents for Sqlite {
         expected: Option<Version>,
         document: Vec<u8>,
     ) -> Result<Written, BoxError> {
-        let document = String::from_utf8(document)?;
-        let query = match expected {
-            None => sqlx::query(
-                "INSERT INTO factum_document (body, collection, id, version) VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING",
-            )
-            .bind(document)
-            .bind(collection)
-            .bind(id),
-            Some(version) => sqlx::query(
-                "UPDATE factum_document SET body = ?, version = version + 1 WHERE collection = ? AND id = ? AND version = ?",
-            )
-            .bind(document)
-            .bind(collection)
-            .bind(id)
-            .bind(version),
+        let change = DocumentChange { collection, id: id.into(), expected, document: Some(document) };
+        one(Self::write_many(connection, vec![change]).await?)
+    }
+
+    async fn get_many(
+        connection: &mut SqliteConnection,
+        collection: &'static str,
+        ids: Vec<String>,
+    ) -> Result<Vec<(String, Vec<u8>, Version)>, BoxError> {
+        let sql = "SELECT id, body, version FROM factum_document
+            WHERE collection = ? AND id IN (SELECT value FROM json_each(?))";
+        let query = sqlx::query(sql).bind(collection).bind(serde_json::to_string(&ids)?);
+        let found = |row: &SqliteRow| {
+            Ok((row.try_get(0)?, row.try_get::<String, _>(1)?.into_bytes(), row.try_get(2)?))
         };
-        Ok(Written::one_row(query.execute(connection).await?.rows_affected()))
+        query.fetch_all(connection).await?.iter().map(found).collect()
+    }
+
+    /// Changes of one kind that follow each other go in one trip to sqlx's thread, which is most of what one costs.
+    async fn write_many(
+        connection: &mut SqliteConnection,
+        changes: Vec<DocumentChange>,
+    ) -> Result<Vec<Written>, BoxError> {
+        let mut written = Vec::with_capacity(changes.len());
+        let mut changes = changes.into_iter().peekable();
+        while let Some(first) = changes.next() {
+            let kind = Kind::of(&first);
+            let mut trip = vec![first];
+            while let Some(next) = changes.next_if(|next| trip.len() < TRIP_MAX && Kind::of(next) == kind) {
+                trip.push(next);
+            }
+            while !trip.is_empty() {
+                // Powers of two, so that a few texts serve every number, and their statements stay prepared.
+                let rest = trip.split_off(1 << trip.len().ilog2());
+                kind.write(connection, trip, &mut written).await?;
+                trip = rest;
+            }
+        }
+        Ok(written)
     }
 
     async fn scan(
@@ -65,8 +88,73 @@ impl Documents for Sqlite {
         id: &str,
         expected: Version,
     ) -> Result<Written, BoxError> {
-        let sql = "DELETE FROM factum_document WHERE collection = ? AND id = ? AND version = ?";
-        let query = sqlx::query(sql).bind(collection).bind(id).bind(expected);
-        Ok(Written::one_row(query.execute(connection).await?.rows_affected()))
+        let change = DocumentChange { collection, id: id.into(), expected: Some(expected), document: None };
+        one(Self::write_many(connection, vec![change]).await?)
+    }
+}
+
+fn one(written: Vec<Written>) -> Result<Written, BoxError> {
+    written.first().copied().ok_or_else(|| sqlx::Error::WorkerCrashed.into())
+}
+
+/// Statements in one trip; a power of two.
+const TRIP_MAX: usize = 32;
+
+/// What a change does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Kind {
+    fn of(change: &DocumentChange) -> Self {
+        match (&change.document, change.expected) {
+            (None, _) => Self::Delete,
+            (Some(_), None) => Self::Insert,
+            (Some(_), Some(_)) => Self::Update,
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Insert => {
+                "INSERT INTO factum_document (body, collection, id, version) VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING;"
+            }
+            Self::Update => {
+                "UPDATE factum_document SET body = ?, version = version + 1 WHERE collection = ? AND id = ? AND version = ?;"
+            }
+            Self::Delete => "DELETE FROM factum_document WHERE collection = ? AND id = ? AND version = ?;",
+        }
+    }
+
+    /// One statement for each change, in one trip.
+    async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        changes: Vec<DocumentChange>,
+        written: &mut Vec<Written>,
+    ) -> Result<(), BoxError> {
+        let due = written.len() + changes.len();
+        // The text is a constant, repeated: nothing of the application's is in it.
+        let mut query = sqlx::query(AssertSqlSafe(self.sql().repeat(changes.len())));
+        for DocumentChange { collection, id, expected, document } in changes {
+            if let Some(document) = document {
+                query = query.bind(String::from_utf8(document)?);
+            }
+            query = query.bind(collection).bind(id);
+            if let Some(version) = expected {
+                query = query.bind(version);
+            }
+        }
+        let mut answers = connection.fetch_many(query);
+        while let Some(answer) = answers.try_next().await? {
+            if let Either::Left(done) = answer {
+                written.push(Written::one_row(done.rows_affected()));
+            }
+        }
+        // If sqlx's thread dies half-way, the answers just end.
+        if written.len() == due { Ok(()) } else { Err(sqlx::Error::WorkerCrashed.into()) }
     }
 }

@@ -40,6 +40,6 @@ pub use integration::{
 };
 pub use port::Store;
 pub use unit_of_work::{
-    Changes, Context, Document, Documents, Limits, Loaded, Persist, Tracked, UnitOfWork, Version, View, Work,
-    Written,
+    Changes, Context, Document, DocumentChange, Documents, Limits, Loaded, Persist, Tracked, UnitOfWork,
+    Version, View, Work, Written,
 };

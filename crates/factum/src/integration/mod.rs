@@ -10,6 +10,7 @@ mod envelope;
 mod event;
 mod id;
 mod inspect;
+mod preload;
 mod projection;
 mod subscriber;
 mod subscription;

@@ -5,9 +5,10 @@ use std::future::Future;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::persist::Change;
 use super::{Loaded, Persist, UnitOfWork, Version, Written};
 use crate::port::Store;
-use crate::{AggregateRoot, BoxError, Error};
+use crate::{AggregateRoot, BoxError, BoxFuture, Error};
 
 /// An aggregate whose state is kept as one JSON document, by collection and id.
 ///
@@ -64,6 +65,58 @@ pub trait Documents: Store {
         id: &str,
         expected: Version,
     ) -> impl Future<Output = Result<Written, BoxError>> + Send;
+
+    /// Several documents of a collection, in any order, with their ids and versions; those that are not there are left
+    /// out. One after the other, unless the store knows better.
+    fn get_many(
+        connection: &mut Self::Connection,
+        collection: &'static str,
+        ids: Vec<String>,
+    ) -> impl Future<Output = Result<Vec<(String, Vec<u8>, Version)>, BoxError>> + Send {
+        async move {
+            let mut found = Vec::new();
+            for id in ids {
+                if let Some((document, version)) = Self::get(connection, collection, &id).await? {
+                    found.push((id, document, version));
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    /// Writes several documents, in the order given, and answers for each in that order. One after the other, unless
+    /// the store knows better.
+    fn write_many(
+        connection: &mut Self::Connection,
+        changes: Vec<DocumentChange>,
+    ) -> impl Future<Output = Result<Vec<Written>, BoxError>> + Send {
+        async move {
+            let mut written = Vec::with_capacity(changes.len());
+            for DocumentChange { collection, id, expected, document } in changes {
+                written.push(match (document, expected) {
+                    (Some(document), expected) => {
+                        Self::put(connection, collection, &id, expected, document).await?
+                    }
+                    (None, Some(expected)) => Self::delete(connection, collection, &id, expected).await?,
+                    (None, None) => Written::Fresh,
+                });
+            }
+            Ok(written)
+        }
+    }
+}
+
+/// One document to insert, replace or delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentChange {
+    /// Its collection.
+    pub collection: &'static str,
+    /// Its id.
+    pub id: String,
+    /// The version that it has; `None`: it is new.
+    pub expected: Option<Version>,
+    /// What to store; `None`: delete it.
+    pub document: Option<Vec<u8>>,
 }
 
 impl<S: Documents> UnitOfWork<S> {
@@ -104,6 +157,16 @@ impl<S: Documents, A: Document> Persist<S> for A {
         Ok(Some(Loaded::new(A::restore(state), version)))
     }
 
+    async fn load_many(ids: &[A::Id], connection: &mut S::Connection) -> Result<Vec<Loaded<A>>, BoxError> {
+        let ids = ids.iter().map(ToString::to_string).collect();
+        let found = S::get_many(connection, A::COLLECTION, ids).await?;
+        let restored = found.into_iter().map(|(id, document, version)| {
+            let state = read::<A>(&id, &document)?;
+            Ok(Loaded::new(A::restore(state), version))
+        });
+        restored.collect()
+    }
+
     async fn insert(&self, connection: &mut S::Connection) -> Result<Written, BoxError> {
         put::<S, A>(self, connection, None).await
     }
@@ -114,6 +177,30 @@ impl<S: Documents, A: Document> Persist<S> for A {
 
     async fn delete(&self, version: Version, connection: &mut S::Connection) -> Result<Written, BoxError> {
         S::delete(connection, A::COLLECTION, &self.id().to_string(), version).await
+    }
+
+    fn document_change(&self, change: Change) -> Option<Result<DocumentChange, BoxError>> {
+        let expected = match change {
+            Change::None | Change::Gone => return None,
+            Change::Insert => None,
+            Change::Update(version) | Change::Delete(version) => Some(version),
+        };
+        let document = match change {
+            Change::Delete(_) => Ok(None),
+            _ => serde_json::to_vec(&self.state()).map(Some),
+        };
+        let (collection, id) = (A::COLLECTION, self.id().to_string());
+        Some(match document {
+            Ok(document) => Ok(DocumentChange { collection, id, expected, document }),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    fn write_documents(
+        connection: &mut S::Connection,
+        changes: Vec<DocumentChange>,
+    ) -> BoxFuture<'_, Result<Vec<Written>, BoxError>> {
+        Box::pin(S::write_many(connection, changes))
     }
 }
 

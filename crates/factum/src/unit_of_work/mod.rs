@@ -21,8 +21,10 @@ use crate::{Dispatcher, Envelope, Error};
 pub use announce::Translation;
 pub(crate) use announce::{Announcing, announcing};
 pub use context::Context;
-pub use document::{Document, Documents};
+pub use document::{Document, DocumentChange, Documents};
 pub use limits::Limits;
+#[doc(hidden)]
+pub use persist::Change;
 pub use persist::{Loaded, Persist, Version, Written};
 pub use receive::Reception;
 pub use save::Changes;
@@ -147,6 +149,35 @@ impl<S: Store> UnitOfWork<S> {
             Some(loaded) => self.tracker.restore(loaded, id).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Loads at once what [`load`](Self::load) and [`find`](Self::find) will ask for: one trip to the store instead of
+    /// one for each. What is not there is remembered as such, for the rest of this unit of work.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find).
+    pub async fn preload<A: Persist<S>>(
+        &mut self,
+        ids: impl IntoIterator<Item = A::Id>,
+    ) -> Result<(), Error> {
+        let mut wanted: Vec<A::Id> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for id in ids {
+            if self.tracker.known::<A>(&id).is_none() && seen.insert(id.clone()) {
+                wanted.push(id);
+            }
+        }
+        drop(seen);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let connection = S::connection(&mut self.tx).await.map_err(Error::Store)?;
+        for loaded in A::load_many(&wanted, connection).await.map_err(Error::Store)? {
+            let id = loaded.aggregate.id().clone();
+            self.tracker.restore(loaded, &id)?;
+        }
+        wanted.into_iter().for_each(|id| self.tracker.note_absent::<A>(id));
+        Ok(())
     }
 
     /// Deletes the aggregate at the next write. What it has recorded is still dispatched.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 
+use super::DocumentChange;
 use crate::domain::{Visit, short_name};
 use crate::port::Store;
 use crate::{AggregateRoot, BoxError, BoxFuture, Error};
@@ -58,6 +59,21 @@ pub trait Persist<S: Store>: AggregateRoot + Sized + Send + Sync + 'static {
         connection: &mut S::Connection,
     ) -> impl Future<Output = Result<Option<Loaded<Self>>, BoxError>> + Send;
 
+    /// Restores several at once, in any order, for [`UnitOfWork::preload`](crate::UnitOfWork::preload); those that are
+    /// not there are left out. One after the other, unless you write the one query that does it.
+    fn load_many(
+        ids: &[Self::Id],
+        connection: &mut S::Connection,
+    ) -> impl Future<Output = Result<Vec<Loaded<Self>>, BoxError>> + Send {
+        async move {
+            let mut found = Vec::new();
+            for id in ids {
+                found.extend(Self::load(id, connection).await?);
+            }
+            Ok(found)
+        }
+    }
+
     /// Writes it for the first time, as version 1. [`Written::Stale`]: there is one already.
     fn insert(
         &self,
@@ -77,14 +93,36 @@ pub trait Persist<S: Store>: AggregateRoot + Sized + Send + Sync + 'static {
         version: Version,
         connection: &mut S::Connection,
     ) -> impl Future<Output = Result<Written, BoxError>> + Send;
+
+    /// The change as one of a document, where it is one: documents are written many in one trip to the store.
+    #[doc(hidden)]
+    fn document_change(&self, change: Change) -> Option<Result<DocumentChange, BoxError>> {
+        let _ = change;
+        None
+    }
+
+    /// Writes what [`document_change`](Self::document_change) gave, of whichever documents.
+    #[doc(hidden)]
+    fn write_documents(
+        connection: &mut S::Connection,
+        changes: Vec<DocumentChange>,
+    ) -> BoxFuture<'_, Result<Vec<Written>, BoxError>> {
+        let _ = (connection, changes);
+        Box::pin(async { Err("an aggregate that is no document was written as one".into()) })
+    }
 }
 
 /// What the next write has to do for an aggregate.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
+    /// Nothing.
     None,
+    /// There is no row yet.
     Insert,
+    /// The row has this version.
     Update(Version),
+    /// The row has this version.
     Delete(Version),
     /// Deleted, or removed before it was ever inserted.
     Gone,
@@ -99,6 +137,13 @@ pub(super) trait Erased<S: Store>: Any + Send + Sync {
         change: Change,
         connection: &'a mut S::Connection,
     ) -> BoxFuture<'a, Result<(), Error>>;
+    fn document_change(&self, change: Change) -> Option<Result<DocumentChange, BoxError>>;
+    fn write_documents<'a>(
+        &self,
+        connection: &'a mut S::Connection,
+        changes: Vec<DocumentChange>,
+    ) -> BoxFuture<'a, Result<Vec<Written>, BoxError>>;
+    fn conflict(&self) -> Error;
 }
 
 impl<S: Store, A: Persist<S>> Erased<S> for A {
@@ -124,10 +169,24 @@ impl<S: Store, A: Persist<S>> Erased<S> for A {
             };
             match written.map_err(Error::Store)? {
                 Written::Fresh => Ok(()),
-                Written::Stale => {
-                    Err(Error::Conflict { aggregate: short_name::<A>(), id: format!("{:?}", self.id()) })
-                }
+                Written::Stale => Err(Erased::<S>::conflict(self)),
             }
         })
+    }
+
+    fn document_change(&self, change: Change) -> Option<Result<DocumentChange, BoxError>> {
+        Persist::document_change(self, change)
+    }
+
+    fn write_documents<'a>(
+        &self,
+        connection: &'a mut S::Connection,
+        changes: Vec<DocumentChange>,
+    ) -> BoxFuture<'a, Result<Vec<Written>, BoxError>> {
+        <A as Persist<S>>::write_documents(connection, changes)
+    }
+
+    fn conflict(&self) -> Error {
+        Error::Conflict { aggregate: short_name::<A>(), id: format!("{:?}", self.id()) }
     }
 }

@@ -75,6 +75,9 @@ impl<S: Store> UnitOfWork<S> {
         claiming: Claiming<'_>,
     ) -> Result<(Vec<Claim>, Progress), Error> {
         let claims = S::claim(&mut self.tx, claiming).await.map_err(Error::Store)?;
+        let claimed = claiming.envelopes.iter().zip(&claims);
+        let first: Vec<_> = claimed.filter(|(_, claim)| **claim == Claim::First).map(|(of, _)| of).collect();
+        subscription.preload(&first, self).await?;
         let mut progress = Progress::default();
         let mut marks = Vec::new();
         for (envelope, claim) in claiming.envelopes.iter().zip(&claims) {

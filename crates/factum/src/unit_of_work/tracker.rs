@@ -6,10 +6,11 @@ use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::marker::PhantomData;
 
-use super::persist::{Change, Erased, Loaded, Persist, Version};
-use crate::Error;
+use super::DocumentChange;
+use super::persist::{Change, Erased, Loaded, Persist, Version, Written};
 use crate::domain::{Recorded, TypeIdHasher, short_name};
 use crate::port::Store;
+use crate::{Entity, Error};
 
 /// The key of an aggregate in its unit of work: `uow[order]`. Small, `Copy`, free of lifetimes.
 pub struct Tracked<A> {
@@ -75,14 +76,20 @@ impl<S: Store> Slot<S> {
     }
 }
 
+/// The identity map of one type; `None`: looked for, and not there.
+type Ids<A> = HashMap<<A as Entity>::Id, Option<Tracked<A>>>;
+
 type Identities = HashMap<TypeId, Box<dyn Any + Send + Sync>, BuildHasherDefault<TypeIdHasher>>;
+
+/// What a write holds in memory beside the aggregates themselves.
+const DOCUMENTS_AT_ONCE: usize = 256;
 
 /// The aggregates of one unit of work. Cost follows what changed: only slots that were lent mutably are written and
 /// scanned for events.
 pub(super) struct Tracker<S: Store> {
     unit_of_work: u64,
     slots: Vec<Slot<S>>,
-    /// For each aggregate type, a `HashMap<A::Id, Tracked<A>>`.
+    /// For each aggregate type, its [`Ids`].
     identities: Identities,
     /// Slots lent mutably since events were last collected; no other can hold any.
     touched: Vec<usize>,
@@ -130,9 +137,17 @@ impl<S: Store> Tracker<S> {
         Ok(self.track(aggregate, version, Change::None))
     }
 
-    /// `Some(None)`: it was removed here, whatever the table still says.
+    /// `Some(None)`: it was removed here, whatever the table still says, or it was looked for and not there.
     pub(super) fn known<A: Persist<S>>(&self, id: &A::Id) -> Option<Option<Tracked<A>>> {
-        self.key_of(id).map(|key| self.get(key).map(|_| key))
+        let known = self.ids::<A>()?.get(id)?;
+        Some(known.filter(|key| self.get(*key).is_some()))
+    }
+
+    /// It was looked for, and is not there.
+    pub(super) fn note_absent<A: Persist<S>>(&mut self, id: A::Id) {
+        if let Some(ids) = self.ids_mut::<A>() {
+            ids.entry(id).or_insert(None);
+        }
     }
 
     pub(super) fn remove<A: Persist<S>>(&mut self, key: Tracked<A>) -> bool {
@@ -181,10 +196,8 @@ impl<S: Store> Tracker<S> {
 
     fn track<A: Persist<S>>(&mut self, aggregate: A, version: Version, change: Change) -> Tracked<A> {
         let key = Tracked { unit_of_work: self.unit_of_work, slot: self.slots.len(), aggregate: PhantomData };
-        let new = || -> Box<dyn Any + Send + Sync> { Box::<HashMap<A::Id, Tracked<A>>>::default() };
-        let of_type = self.identities.entry(TypeId::of::<A>()).or_insert_with(new);
-        if let Some(ids) = of_type.downcast_mut::<HashMap<A::Id, Tracked<A>>>() {
-            ids.insert(aggregate.id().clone(), key);
+        if let Some(ids) = self.ids_mut::<A>() {
+            ids.insert(aggregate.id().clone(), Some(key));
         }
         self.slots.push(Slot {
             aggregate: Box::new(aggregate),
@@ -197,8 +210,16 @@ impl<S: Store> Tracker<S> {
     }
 
     fn key_of<A: Persist<S>>(&self, id: &A::Id) -> Option<Tracked<A>> {
-        let ids: &HashMap<A::Id, Tracked<A>> = self.identities.get(&TypeId::of::<A>())?.downcast_ref()?;
-        ids.get(id).copied()
+        self.ids::<A>()?.get(id).copied().flatten()
+    }
+
+    fn ids<A: Persist<S>>(&self) -> Option<&Ids<A>> {
+        self.identities.get(&TypeId::of::<A>())?.downcast_ref()
+    }
+
+    fn ids_mut<A: Persist<S>>(&mut self) -> Option<&mut Ids<A>> {
+        let new = || -> Box<dyn Any + Send + Sync> { Box::<Ids<A>>::default() };
+        self.identities.entry(TypeId::of::<A>()).or_insert_with(new).downcast_mut()
     }
 
     fn touch(&mut self, at: usize) {
@@ -221,26 +242,53 @@ impl<S: Store> Tracker<S> {
         self.slots.get(at).map(|slot| slot.aggregate.name_and_id()).unwrap_or_default()
     }
 
-    /// Writes what changed since the last write, in the order in which it was touched. What could not be written stays
-    /// listed, so that swallowing the error does not lose the change.
+    /// Writes what changed since the last write, in the order in which it was touched, documents that follow each other
+    /// together. What could not be written stays listed, so that swallowing the error does not lose the change.
     pub(super) async fn write(&mut self, connection: &mut S::Connection) -> Result<(), Error> {
         while let Some(&at) = self.unwritten.front() {
-            let slot = &mut self.slots[at];
-            let after = match slot.change {
-                Change::None | Change::Gone => None,
-                Change::Insert => Some((1, Change::None)),
-                Change::Update(version) => Some((version + 1, Change::None)),
-                Change::Delete(version) => Some((version, Change::Gone)),
-            };
-            if let Some((version, next)) = after {
+            let documents = self.documents_in_front()?;
+            let slot = &self.slots[at];
+            if documents.is_empty() {
                 slot.aggregate.write(slot.change, connection).await?;
-                (slot.version, slot.change) = (version, next);
-                self.rows_written += 1;
+                self.first_is_written();
+                continue;
             }
-            slot.unwritten = false;
-            self.unwritten.pop_front();
+            let written =
+                slot.aggregate.write_documents(connection, documents).await.map_err(Error::Store)?;
+            for written in written {
+                match (written, self.unwritten.front()) {
+                    (Written::Stale, Some(&at)) => return Err(self.slots[at].aggregate.conflict()),
+                    _ => self.first_is_written(),
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The changes in front of the list, as far as they are documents'.
+    fn documents_in_front(&self) -> Result<Vec<DocumentChange>, Error> {
+        let mut changes = Vec::new();
+        for &at in self.unwritten.iter().take(DOCUMENTS_AT_ONCE) {
+            let Slot { aggregate, change, .. } = &self.slots[at];
+            match aggregate.document_change(*change) {
+                Some(change) => changes.push(change.map_err(Error::Store)?),
+                None => break,
+            }
+        }
+        Ok(changes)
+    }
+
+    fn first_is_written(&mut self) {
+        let Some(at) = self.unwritten.pop_front() else { return };
+        let slot = &mut self.slots[at];
+        slot.unwritten = false;
+        (slot.version, slot.change) = match slot.change {
+            Change::None | Change::Gone => return,
+            Change::Insert => (1, Change::None),
+            Change::Update(version) => (version + 1, Change::None),
+            Change::Delete(version) => (version, Change::Gone),
+        };
+        self.rows_written += 1;
     }
 
     /// By all writes together.
