@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use factum::integration::Inspect;
+use factum::integration::{Inspect, Interest};
 use factum::port::{InboxStore, OutboxStore, Store};
 use factum::{Error, EventBus, Subscription, Work};
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use crate::{Counters, Receiver, ReceiverOptions, Relay, RelayOptions};
 /// # where S: factum::Store + factum::port::OutboxStore + factum::port::InboxStore + factum::integration::Inspect {
 /// use factum_runtime::Service;
 ///
-/// let running = Service::new(work).subscription(shipping).start(&bus);
+/// let running = Service::new(work).subscription(shipping).start(&bus).await?;
 /// // ..
 /// running.stop().await
 /// # }
@@ -74,8 +74,18 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
         self
     }
 
-    /// Starts it on the current tokio runtime. Dropping what it returns ends it as a kill would: nothing is lost.
-    pub fn start<B: EventBus + Clone + 'static>(self, bus: &B) -> Running<S> {
+    /// Opens its subscriptions, then starts it on the current tokio runtime. Dropping what it returns ends it as a kill
+    /// would: nothing is lost.
+    ///
+    /// A bus keeps for a subscription what is published after it was first opened. So the first time that an application
+    /// is deployed, services that subscribe are started before those that announce.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] for a subscription that cannot work; [`Error::Bus`] if the bus does not open one.
+    pub async fn start<B: EventBus + Clone + 'static>(self, bus: &B) -> Result<Running<S>, Error> {
+        for subscription in &self.subscriptions {
+            open(subscription, bus).await?;
+        }
         let Self { work, subscriptions, relays, relay_options, receiver_options, counters } = self;
         let bus: Arc<dyn EventBus> = Arc::new(bus.clone());
         let (stop, stopped) = watch::channel(false);
@@ -98,8 +108,17 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
             });
             tasks.spawn(relay.run(shutdown()));
         }
-        Running { work, stop, tasks, counters }
+        Ok(Running { work, stop, tasks, counters })
     }
+}
+
+/// From here on the bus keeps its deliveries, whether or not a consumer runs.
+async fn open<S: Store>(subscription: &Subscription<S>, bus: &impl EventBus) -> Result<(), Error> {
+    let what = || format!("subscription `{}`", subscription.name());
+    subscription.check().map_err(|why| Error::Misconfigured { what: what(), why })?;
+    let types = subscription.types().into_iter().map(Into::into).collect();
+    let interest = Interest { subscription: subscription.name().into(), types, prefetch: 1 };
+    bus.subscribe(interest).await.map(drop).map_err(Error::Bus)
 }
 
 /// A service at work.

@@ -68,8 +68,9 @@ async fn main() -> Result<(), BoxError> {
         Work::new("https://shop.example/shipping", Sqlite::open(shipments).await?, Dispatcher::new());
 
     let bus = factum_runtime::memory_bus();
-    let shipping = Service::new(shipping).subscription(Subscription::named("shipping").on(ship)).start(&bus);
-    let relay = Service::new(ordering.clone()).start(&bus);
+    let subscription = Subscription::named("shipping").on(ship);
+    let shipping = Service::new(shipping).subscription(subscription).start(&bus).await?;
+    let relay = Service::new(ordering.clone()).start(&bus).await?;
     place(&ordering, 7, 2).await?;
     println!("ordering: {}", place(&ordering, 8, 99).await.unwrap_err());
 

@@ -22,7 +22,7 @@ struct Member<S: ServiceStore> {
 /// The four services at work. The last one is where every order ends.
 pub struct Pipeline<S: ServiceStore> {
     bus: MemoryBus,
-    members: [Member<S>; 4],
+    members: Vec<Member<S>>,
     closed_before: u64,
 }
 
@@ -44,13 +44,14 @@ impl<S: ServiceStore> Pipeline<S> {
     ///
     /// # Errors
     ///
-    /// A store.
+    /// A store, or the bus.
     pub(crate) async fn start(services: [Service<S>; 4], bus: MemoryBus) -> Result<Self, Failure> {
-        let members = services.map(|service| Member {
-            name: service.name,
-            store: service.work.store().clone(),
-            running: service.start(&bus),
-        });
+        let mut members = Vec::with_capacity(services.len());
+        for service in services {
+            let (name, store) = (service.name, service.work.store().clone());
+            let running = service.start(&bus).await.map_err(Failure::of(name))?;
+            members.push(Member { name, store, running });
+        }
         let closed_before = backlog(&members[3]).await?.inbox;
         Ok(Self { bus, members, closed_before })
     }

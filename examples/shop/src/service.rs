@@ -56,7 +56,11 @@ impl<S: Documents> Service<S> {
 
 impl<S: ServiceStore> Service<S> {
     /// Starts to relay what it announces, and to receive what others tell it.
-    pub fn start(self, bus: &MemoryBus) -> Running<S> {
+    ///
+    /// # Errors
+    ///
+    /// The bus.
+    pub async fn start(self, bus: &MemoryBus) -> Result<Running<S>, factum::Error> {
         factum_runtime::Service::new(self.work)
             .subscription(self.subscription)
             .relay(|options| {
@@ -64,5 +68,6 @@ impl<S: ServiceStore> Service<S> {
                 options.renew = RENEW;
             })
             .start(bus)
+            .await
     }
 }

@@ -158,7 +158,7 @@ async fn publish_all(bus: Arc<dyn EventBus>, mut left: Vec<Envelope>) {
         let given = answers.all(round.len()).await;
         let again: Vec<_> = round.into_iter().zip(given).filter_map(unconfirmed).collect();
         if !again.is_empty() || taken.is_err() {
-            // A pause between tries, for a broker that is being restarted.
+            // tidy: allow(sleep): the pace of tries while a broker is being restarted, not a wait for an event
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         left = again.into_iter().chain(later).collect();
