@@ -1,7 +1,7 @@
 //! For tests of services on factum: run them in memory, publish, wait until quiet, then assert on what happened.
 //!
 //! Quiet is counted, never slept for: no row waits in an outbox, and nothing is on its way on the bus. An assertion that
-//! fails lists what did happen.
+//! fails lists what did happen. [`assert_recorded`] needs none of that: it looks at what an entity has recorded.
 //!
 //! ```
 //! use factum::{Dispatcher, IntegrationEvent, Outcome, Received, Subscription, UnitOfWork, memory::MemoryStore};
@@ -33,9 +33,13 @@
 //! # });
 //! ```
 
+mod assertions;
 mod journal;
 mod open_ended;
+mod recorded;
+mod story;
 mod world;
 
-pub use journal::Story;
+pub use recorded::{Expected, assert_recorded};
+pub use story::Story;
 pub use world::World;
