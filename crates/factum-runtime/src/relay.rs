@@ -20,7 +20,7 @@ use self::driver::Driver;
 pub use self::stats::{RelayCounts, RelayStats};
 
 /// Moves what one store's outbox holds to one bus. Every relay is the same: any number may run on one store, in any
-/// number of processes, and they share the work by leases.
+/// number of processes. Each takes by lease what is free, so that the first does the work and the next stands by.
 ///
 /// It needs a tokio runtime whose time driver is enabled, and stays on the task that runs it.
 pub struct Relay {

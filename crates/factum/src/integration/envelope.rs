@@ -77,7 +77,7 @@ pub struct Envelope {
 impl Envelope {
     /// The most that `data` may have: 16 MiB.
     pub const DATA_BYTES_MAX: usize = 16 << 20;
-    /// The most that `data` has by default, and the size above which a warning is logged is 64 KiB.
+    /// The most that `data` may have to be announced: 256 KiB. What comes from elsewhere may have more.
     pub const DATA_BYTES_DEFAULT: usize = 256 << 10;
     /// The most bytes of a key.
     pub const KEY_BYTES_MAX: usize = 512;
