@@ -46,27 +46,26 @@ impl Documents for Sqlite {
         query.fetch_all(connection).await?.iter().map(found).collect()
     }
 
-    /// Changes of one kind that follow each other go in one trip to sqlx's thread, which is most of what one costs.
+    /// Changes of one kind go in one trip to sqlx's thread, which is most of what one costs. No two are of the same
+    /// document, but for one that is deleted and put back: so deletes go first, and otherwise the order is free.
     async fn write_many(
         connection: &mut SqliteConnection,
         changes: Vec<DocumentChange>,
     ) -> Result<Vec<Written>, BoxError> {
-        let mut written = Vec::with_capacity(changes.len());
-        let mut changes = changes.into_iter().peekable();
-        while let Some(first) = changes.next() {
-            let kind = Kind::of(&first);
-            let mut trip = vec![first];
-            while let Some(next) = changes.next_if(|next| trip.len() < TRIP_MAX && Kind::of(next) == kind) {
-                trip.push(next);
-            }
-            while !trip.is_empty() {
+        let mut all = vec![Written::Stale; changes.len()];
+        let mut by_kind = [Kind::Delete, Kind::Insert, Kind::Update].map(|kind| (kind, Vec::new()));
+        for (place, change) in changes.into_iter().enumerate() {
+            by_kind[Kind::of(&change) as usize].1.push((place, change));
+        }
+        for (kind, mut left) in by_kind {
+            while !left.is_empty() {
                 // Powers of two, so that a few texts serve every number, and their statements stay prepared.
-                let rest = trip.split_off(1 << trip.len().ilog2());
-                kind.write(connection, trip, &mut written).await?;
-                trip = rest;
+                let rest = left.split_off(1 << left.len().min(TRIP_MAX).ilog2());
+                kind.write(connection, left, &mut all).await?;
+                left = rest;
             }
         }
-        Ok(written)
+        Ok(all)
     }
 
     async fn scan(
@@ -98,14 +97,14 @@ fn one(written: Vec<Written>) -> Result<Written, BoxError> {
 }
 
 /// Statements in one trip; a power of two.
-const TRIP_MAX: usize = 32;
+const TRIP_MAX: usize = 64;
 
 /// What a change does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    Delete,
     Insert,
     Update,
-    Delete,
 }
 
 impl Kind {
@@ -133,13 +132,13 @@ impl Kind {
     async fn write(
         self,
         connection: &mut SqliteConnection,
-        changes: Vec<DocumentChange>,
-        written: &mut Vec<Written>,
+        changes: Vec<(usize, DocumentChange)>,
+        written: &mut [Written],
     ) -> Result<(), BoxError> {
-        let due = written.len() + changes.len();
+        let mut places = changes.iter().map(|(place, _)| *place).collect::<Vec<_>>().into_iter();
         // The text is a constant, repeated: nothing of the application's is in it.
         let mut query = sqlx::query(AssertSqlSafe(self.sql().repeat(changes.len())));
-        for DocumentChange { collection, id, expected, document } in changes {
+        for (_, DocumentChange { collection, id, expected, document }) in changes {
             if let Some(document) = document {
                 query = query.bind(String::from_utf8(document)?);
             }
@@ -150,11 +149,11 @@ impl Kind {
         }
         let mut answers = connection.fetch_many(query);
         while let Some(answer) = answers.try_next().await? {
-            if let Either::Left(done) = answer {
-                written.push(Written::one_row(done.rows_affected()));
+            if let (Either::Left(done), Some(place)) = (answer, places.next()) {
+                written[place] = Written::one_row(done.rows_affected());
             }
         }
         // If sqlx's thread dies half-way, the answers just end.
-        if written.len() == due { Ok(()) } else { Err(sqlx::Error::WorkerCrashed.into()) }
+        if places.next().is_none() { Ok(()) } else { Err(sqlx::Error::WorkerCrashed.into()) }
     }
 }

@@ -115,7 +115,9 @@ const GIVEN_UP: &str = concat!(
     ") SELECT ':relay', 'dead', last.value ->> 3, coalesce(partitionkey, o.id), seq, bucket, last.value ->> 1, last.value ->> 2, ?4, ",
     "o.source, o.id, o.type, subject, partitionkey, time, datacontenttype, dataschema, correlationid, causationid, traceparent, tracestate, extensions, data
      FROM json_each(?1) AS last JOIN factum_outbox AS o ON o.seq = last.value ->> 0 WHERE ",
-    fenced!("SELECT value ->> 0 FROM json_each(?1)")
+    fenced!("SELECT value ->> 0 FROM json_each(?1)"),
+    // An event that was announced again, and is a dead letter already, must not keep all else from being settled.
+    " ON CONFLICT DO NOTHING"
 );
 
 const GONE: &str =
