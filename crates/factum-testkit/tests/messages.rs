@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use factum::Outcome;
 use factum_testkit::World;
-use support::{Bank, Order, OrderConfirmedV1, OrderPlaced, OrderPlacedV1, UnitOfWork, place, start};
+use support::{Bank, Order, OrderConfirmedV1, OrderPlaced, OrderPlacedV1, UnitOfWork, place, settle, start};
 
 /// The message of the panic.
 fn refusal(assertion: impl FnOnce()) -> String {
@@ -19,7 +19,7 @@ async fn after_an_order() -> World {
     let mut world = World::new();
     let (ordering, _) = start(&mut world, Bank::failing(1)).await;
     place(&ordering, 7).await;
-    world.quiet().await;
+    settle(&world).await;
     world
 }
 
@@ -79,7 +79,7 @@ async fn refuse_buyer_2(placed: &OrderPlaced, _: &mut UnitOfWork) -> Outcome {
     if placed.buyer == 2 { Err("buyer 2 owes us money".into()) } else { Ok(()) }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_rolled_back_is_listed_as_such_and_not_as_dispatched_or_announced() {
     let mut world = World::new();
     let ordering = world.service(support::ORDERING, support::ordering().on(refuse_buyer_2), []).await;
@@ -87,7 +87,7 @@ async fn what_was_rolled_back_is_listed_as_such_and_not_as_dispatched_or_announc
         let placing = ordering.run(async |uow| Ok(uow.add(Order::place(buyer, buyer)))).await;
         assert_eq!(placing.is_ok(), buyer == 1);
     }
-    world.quiet().await;
+    settle(&world).await;
 
     let story = world.story();
     let dispatched = ["OrderPlaced { order: 1, buyer: 1 }", "BuyerRegistered { buyer: 1 }"];
@@ -98,12 +98,12 @@ async fn what_was_rolled_back_is_listed_as_such_and_not_as_dispatched_or_announc
     assert!(story.to_string().ends_with(&format!("2. rolled back: {why}\n")), "{story}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_world_without_failures_says_so() {
     let mut world = World::new();
     let (ordering, _) = start(&mut world, Bank::failing(0)).await;
     place(&ordering, 7).await;
-    world.quiet().await;
+    settle(&world).await;
     world.assert_no_failures();
     assert!(world.story().failures().is_empty());
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use factum::memory::MemoryStore;
 use factum::{
@@ -12,6 +13,7 @@ use factum::{
 };
 use factum_testkit::World;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 pub const ORDERING: &str = "https://shop.example/ordering";
 pub const PAYMENT: &str = "https://shop.example/payment";
@@ -208,4 +210,12 @@ pub async fn start(world: &mut World, bank: Bank) -> (Work<MemoryStore>, Work<Me
 
 pub async fn place(ordering: &Work<MemoryStore>, order: u64) {
     ordering.run(async |uow| Ok(uow.add(Order::place(order, 1)))).await.unwrap();
+}
+
+/// Waits until quiet, but not for ever: tests run on a paused clock, which reaches this hour only where nothing else
+/// happens any more.
+pub async fn settle(world: &World) {
+    if timeout(Duration::from_secs(24 * 3_600), world.quiet()).await.is_err() {
+        panic!("it never became quiet; this happened:\n{}", world.story());
+    }
 }
