@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use factum::memory::MemoryStore;
 use factum::port::{BucketSet, Claim, OutboxStore as _, Read};
-use factum::{Committed, Context, Dispatcher, Envelope, Error, IntegrationEvent as _, Subscription, Work};
+use factum::{
+    Committed, Context, Dispatcher, Envelope, Error, IntegrationEvent as _, Outcome, Received, Subscription,
+    Work, Written,
+};
 use support::*;
 
 const ALL: Read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 100, bytes_max: 1 << 20 };
@@ -93,4 +96,53 @@ async fn a_delivery_that_cannot_be_decoded_or_has_no_taker_fails_and_says_so() {
     let error = billing(&store).receive(&subscription, &[Arc::new(event)], false).await.unwrap_err();
     assert!(error.to_string().contains("nobody here takes the type com.example.unheard-of.v1"), "{error}");
     assert!(log(&store).await.is_empty() && outbox(&store).await.is_empty());
+}
+
+/// Takes the next free name, by a query of its own.
+async fn stock_the_next(_: &Received<OrderPlacedV1>, uow: &mut UnitOfWork) -> Outcome {
+    let next = uow.connection().await?.list("stock")?.len();
+    uow.add(Stock::new(sku(&next.to_string()), 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subscribers_own_query_sees_what_the_deliveries_before_it_did() {
+    let store = MemoryStore::new();
+    let subscription = Subscription::named("stocking").on(stock_the_next);
+    let events = [placed(1).await, placed(2).await];
+    billing(&store).receive(&subscription, &events, false).await.unwrap();
+    assert_eq!((left(&store, &sku("0")).await, left(&store, &sku("1")).await), (Some(1), Some(1)));
+}
+
+/// Inserts by SQL what it does not find.
+async fn stock_by_sql(_: &Received<OrderPlacedV1>, uow: &mut UnitOfWork) -> Outcome {
+    match uow.find::<Stock>(&sku("nib")).await? {
+        Some(stock) => uow[stock].give(1),
+        None => {
+            let written = uow.connection().await?.put("stock", "nib", None, b"1".to_vec())?;
+            assert_eq!(written, Written::Fresh, "it was there, and not found");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_preloaded_as_absent_is_found_once_a_subscriber_has_put_it_there() {
+    let store = MemoryStore::new();
+    let subscription =
+        Subscription::named("stocking").on(stock_by_sql).preloading::<OrderPlacedV1, Stock>(|_| sku("nib"));
+    let events = [placed(1).await, placed(2).await];
+    billing(&store).receive(&subscription, &events, false).await.unwrap();
+    assert_eq!(left(&store, &sku("nib")).await, Some(2));
+}
+
+#[tokio::test]
+async fn one_event_twice_in_a_batch_is_handled_once() {
+    let store = MemoryStore::new();
+    let subscription = Subscription::named("billing").on(bill_order);
+    let event = placed(9).await;
+    let copies = [Arc::clone(&event), Arc::new(Envelope::clone(&event))];
+    let received = billing(&store).receive(&subscription, &copies, false).await.unwrap();
+    assert_eq!(received.claims, [Claim::First, Claim::Duplicate]);
+    assert_eq!((log(&store).await, outbox(&store).await.len()), (vec!["billed 9".into()], 1));
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use factum::memory::{CommitFault, MemoryStore};
 use factum::port::{BucketSet, OutboxStore as _, Read};
 use factum::{
-    BoxError, Committed, Dispatcher, Entity as _, Handler, IntegrationEvent as _, Outcome, Persist, Sort,
-    Store, Tracked, Work,
+    BoxError, Committed, Context, Dispatcher, Entity as _, Handler, IntegrationEvent as _, Outcome, Persist,
+    Sort, Store, Tracked, Work,
 };
 use support::*;
 
@@ -223,4 +223,15 @@ async fn a_commit_vouches_for_what_is_not_in_the_outbox() {
     assert_eq!(&*placed.vouch(&*placed).unwrap().data, br#"{"order":1,"quantity":1}"#);
     let all = Read { buckets: BucketSet::ALL, above: 0, rows_max: 9, bytes_max: 1 << 20 };
     assert_eq!(store.read(all).await.unwrap().len(), 1, "only what was announced is in the outbox");
+}
+
+#[tokio::test]
+async fn what_a_commit_vouches_for_belongs_to_its_conversation() {
+    let (_, work) = shop().await;
+    let context = Context::of(ORDERING).correlation("conversation").trace("00-1-2-01").tenant("north");
+    let receipt = work.with(context).begin().await.unwrap().save_changes().await.unwrap();
+    let vouched = receipt.vouch(&OrderPlacedV1 { order: 2, quantity: 1 }).unwrap();
+    assert_eq!(vouched.correlationid.as_deref(), Some("conversation"));
+    assert_eq!(vouched.traceparent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(vouched.extensions.get("tenant").map(|tenant| &**tenant), Some("north"));
 }

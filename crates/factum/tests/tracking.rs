@@ -156,3 +156,32 @@ async fn a_read_only_unit_of_work_refuses_to_add_to_change_and_to_announce() {
     let error = uow.save_changes().await.unwrap_err();
     assert_eq!((error.sort::<MemoryStore>(), left(&store, &pen()).await), (Sort::Misuse, Some(5)));
 }
+
+#[tokio::test]
+async fn a_conflict_over_one_document_leaves_those_written_with_it_written() {
+    let work = Work::new(ORDERING, MemoryStore::new(), Dispatcher::new());
+    let mut uow = work.begin().await.unwrap();
+    uow.add(Order::place(1, pen(), 1));
+    uow.add(Order::place(2, pen(), 1));
+    let _ = uow.save_changes().await.unwrap();
+
+    let mut uow = work.begin().await.unwrap();
+    let taken = uow.add(Order::place(1, pen(), 5));
+    let order = uow.load::<Order>(&2).await.unwrap();
+    uow[order].add_line(2, 7);
+    assert!(matches!(uow.write_changes().await, Err(Error::Conflict { .. })));
+    uow.remove(taken);
+    assert_eq!(uow.save_changes().await.unwrap().written, 1);
+    assert_eq!((quantity(work.store(), 1).await, quantity(work.store(), 2).await), (Some(1), Some(8)));
+}
+
+#[tokio::test]
+async fn a_misuse_that_somebody_swallowed_comes_back_at_the_save() {
+    let (store, work) = shop().await;
+    let mut uow = work.begin().await.unwrap();
+    uow.load::<Stock>(&pen()).await.unwrap();
+    uow.add(Stock::new(pen(), 1));
+    assert!(matches!(uow.write_changes().await, Err(Error::AlreadyTracked { .. })));
+    assert!(matches!(uow.save_changes().await, Err(Error::AlreadyTracked { .. })));
+    assert_eq!(left(&store, &pen()).await, Some(5));
+}

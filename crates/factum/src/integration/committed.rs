@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::{Envelope, IntegrationEvent, Source};
-use crate::Error;
 use crate::port::Ids;
+use crate::{Context, Error};
 
 /// A value whose unit of work has committed. Commits make them; nobody else can:
 ///
@@ -23,6 +23,8 @@ pub struct Committed<T = crate::Changes> {
 #[derive(Clone)]
 pub(crate) struct Proof {
     pub(crate) source: Source,
+    /// The conversation of the unit of work; `None`: the value was read back.
+    pub(crate) context: Option<Box<Context>>,
     pub(crate) ids: Arc<dyn Ids>,
 }
 
@@ -47,7 +49,7 @@ impl<T> Committed<T> {
         Committed { value, proof: self.proof }
     }
 
-    /// Extends the proof to an event that is *not* in the outbox.
+    /// Extends the proof to an event that is *not* in the outbox, in the conversation of the unit of work.
     ///
     /// It leaves at most once: never, if this process dies now, and nobody notices. For what must not get lost, there
     /// is [`announce`](crate::UnitOfWork::announce). To try again, publish the same envelope: vouching twice makes two
@@ -57,8 +59,11 @@ impl<T> Committed<T> {
     /// [`Error::Encode`] if the event cannot be encoded or is over a limit.
     pub fn vouch<E: IntegrationEvent>(&self, event: &E) -> Result<Committed<Envelope>, Error> {
         let (id, time) = self.proof.ids.mint();
-        let envelope = Envelope::seal(event, id, self.proof.source.clone(), time)?.checked::<E>()?;
-        Ok(Committed { value: envelope, proof: self.proof.clone() })
+        let mut envelope = Envelope::seal(event, id, self.proof.source.clone(), time)?;
+        if let Some(context) = &self.proof.context {
+            context.stamp(&mut envelope);
+        }
+        Ok(Committed { value: envelope.checked::<E>()?, proof: self.proof.clone() })
     }
 }
 

@@ -27,9 +27,14 @@ impl EventId {
     /// id, whatever the order of handlers. A UUID, version 5.
     pub(crate) fn derived(cause: &Uuid, event_type: &str, key: Option<&str>, n: usize) -> Self {
         // 0xff is in no UTF-8, so that no two tuples run together.
-        let name =
-            [event_type.as_bytes(), &[0xff], key.unwrap_or_default().as_bytes(), &[0xff], &n.to_be_bytes()]
-                .concat();
+        let name = [
+            event_type.as_bytes(),
+            &[0xff],
+            key.unwrap_or_default().as_bytes(),
+            &[0xff],
+            &(n as u64).to_be_bytes(),
+        ]
+        .concat();
         Self::from(Uuid::new_v5(cause, &name))
     }
 

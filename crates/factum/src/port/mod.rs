@@ -19,5 +19,8 @@ use crate::integration::Source;
 /// The one constructor of [`Committed`](crate::Committed) outside a commit. Whoever calls it answers for it: the value
 /// is a row read back from an outbox, which only a commit can have put there.
 pub fn read_back<T>(value: T, source: Source) -> crate::Committed<T> {
-    crate::Committed::proven(value, crate::integration::Proof { source, ids: std::sync::Arc::new(SystemIds) })
+    crate::Committed::proven(
+        value,
+        crate::integration::Proof { source, context: None, ids: std::sync::Arc::new(SystemIds) },
+    )
 }

@@ -33,7 +33,7 @@ pub use view::View;
 pub use work::Work;
 
 use announce::Cause;
-use tracker::Tracker;
+use tracker::{Defect, Tracker};
 
 /// One transaction, the aggregates that it owns, and the integration events that leave with it.
 ///
@@ -65,8 +65,10 @@ pub struct UnitOfWork<S: Store> {
     cause: Option<Cause>,
     /// In the hands of a handler or of a body, who could move it out by `mem::replace`: they cannot save it.
     lent: bool,
-    /// A misuse that surfaces at the next write, because `add` cannot fail.
-    defect: Option<Error>,
+    /// A misuse that surfaces at every write, because `add` cannot fail and somebody may swallow the first.
+    defect: Option<Defect>,
+    /// What earlier deliveries of a batch have changed is not in the tables yet.
+    behind: bool,
     /// Who looks on, and what there is to see.
     watched: Option<(Arc<dyn Observer>, Saved)>,
 }
@@ -89,6 +91,7 @@ impl<S: Store> UnitOfWork<S> {
             cause: None,
             lent: false,
             defect: None,
+            behind: false,
             watched: work.observer.as_ref().map(|observer| (Arc::clone(observer), Saved::default())),
         })
     }
@@ -97,11 +100,16 @@ impl<S: Store> UnitOfWork<S> {
     /// opens.
     ///
     /// Aggregates changed since the last write are not in the tables yet: see [`write_changes`](Self::write_changes).
+    /// What earlier deliveries of the same batch have changed is written first.
     ///
     /// # Errors
     /// [`Error::Store`] if no transaction could be opened, for example because another writer held the database for
-    /// longer than this one was willing to wait.
+    /// longer than this one was willing to wait; in a batch those of [`write_changes`](Self::write_changes), too.
     pub async fn connection(&mut self) -> Result<&mut S::Connection, Error> {
+        if std::mem::take(&mut self.behind) {
+            self.write().await?;
+        }
+        self.tracker.doubt_absences();
         S::connection(&mut self.tx).await.map_err(Error::Store)
     }
 
@@ -113,7 +121,7 @@ impl<S: Store> UnitOfWork<S> {
     /// Takes a new aggregate in; the next write inserts it.
     pub fn add<A: Persist<S>>(&mut self, aggregate: A) -> Tracked<A> {
         if self.access == Access::Read {
-            self.defect.get_or_insert(Error::ReadOnly { what: "`add`" });
+            self.defect.get_or_insert(Box::new(|| Error::ReadOnly { what: "`add`" }));
         }
         match self.tracker.add(aggregate) {
             (key, None) => key,
@@ -152,7 +160,7 @@ impl<S: Store> UnitOfWork<S> {
     }
 
     /// Loads at once what [`load`](Self::load) and [`find`](Self::find) will ask for: one trip to the store instead of
-    /// one for each. What is not there is remembered as such, for the rest of this unit of work.
+    /// one for each. What is not there is remembered as such, until [`connection`](Self::connection) is asked for.
     ///
     /// # Errors
     /// As for [`find`](Self::find).

@@ -1,5 +1,6 @@
 //! Deliveries: several in one unit of work, each with its inbox row, its effects and its further events.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::announce::Cause;
@@ -74,7 +75,8 @@ impl<S: Store> UnitOfWork<S> {
         subscription: &Subscription<S>,
         claiming: Claiming<'_>,
     ) -> Result<(Vec<Claim>, Progress), Error> {
-        let claims = S::claim(&mut self.tx, claiming).await.map_err(Error::Store)?;
+        let mut claims = S::claim(&mut self.tx, claiming).await.map_err(Error::Store)?;
+        once_each(claiming.envelopes, &mut claims);
         let claimed = claiming.envelopes.iter().zip(&claims);
         let first: Vec<_> = claimed.filter(|(_, claim)| **claim == Claim::First).map(|(of, _)| of).collect();
         subscription.preload(&first, self).await?;
@@ -110,6 +112,7 @@ impl<S: Store> UnitOfWork<S> {
         progress: &mut Progress,
     ) -> Result<(), Error> {
         self.context = work.context.caused_by(envelope);
+        self.behind = self.tracker.has_unwritten();
         self.cause = Some(Cause::new(&work.context.source, subscription.name(), envelope));
         let id = self.lend();
         let outcome = subscription.receive(envelope, self).await;
@@ -122,6 +125,16 @@ impl<S: Store> UnitOfWork<S> {
         };
         outcome.map_err(failed)?;
         self.dispatch_until_quiet(progress).await.map_err(|error| failed(error.into()))
+    }
+}
+
+/// Of an event that was given twice, the later copy is a duplicate.
+fn once_each(envelopes: &[Arc<Envelope>], claims: &mut [Claim]) {
+    let mut seen = HashSet::with_capacity(envelopes.len());
+    for (envelope, claim) in envelopes.iter().zip(claims) {
+        if !seen.insert((&*envelope.source, envelope.id.as_str())) && *claim == Claim::First {
+            *claim = Claim::Duplicate;
+        }
     }
 }
 

@@ -97,7 +97,8 @@ impl<S: Store> UnitOfWork<S> {
         }
         outcome?;
         let changes = Changes { announced, dispatched: progress.dispatched, written };
-        Ok(Committed::proven(changes, Proof { source: context.source, ids }))
+        let source = context.source.clone();
+        Ok(Committed::proven(changes, Proof { source, context: Some(Box::new(context)), ids }))
     }
 
     /// Writes changed aggregates now, for a query of your own that must see them. It commits nothing.
@@ -108,9 +109,9 @@ impl<S: Store> UnitOfWork<S> {
         self.write().await
     }
 
-    async fn write(&mut self) -> Result<(), Error> {
-        if let Some(defect) = self.defect.take() {
-            return Err(defect);
+    pub(super) async fn write(&mut self) -> Result<(), Error> {
+        if let Some(defect) = &self.defect {
+            return Err(defect());
         }
         if !self.tracker.has_unwritten() {
             return Ok(());
@@ -119,7 +120,9 @@ impl<S: Store> UnitOfWork<S> {
             return Err(Error::ReadOnly { what: "a change to an aggregate" });
         }
         let connection = S::connection(&mut self.tx).await.map_err(Error::Store)?;
-        self.tracker.write(connection).await
+        self.tracker.write(connection).await?;
+        self.behind = false;
+        Ok(())
     }
 
     /// One wave writes what changed and dispatches what was recorded; what that records is the next wave's.

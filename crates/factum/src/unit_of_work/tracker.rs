@@ -1,7 +1,7 @@
 //! The change tracker: it owns the aggregates, so that no change and no event of theirs can be left behind.
 
 use std::any::{Any, TypeId};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::marker::PhantomData;
@@ -76,8 +76,14 @@ impl<S: Store> Slot<S> {
     }
 }
 
-/// The identity map of one type; `None`: looked for, and not there.
-type Ids<A> = HashMap<<A as Entity>::Id, Option<Tracked<A>>>;
+/// The identity map of one type.
+type Ids<A> = HashMap<<A as Entity>::Id, Tracked<A>>;
+
+/// What was looked for of one type, and is not there.
+type Absent<A> = HashSet<<A as Entity>::Id>;
+
+/// What was done wrong, said as often as it is asked for.
+pub(super) type Defect = Box<dyn Fn() -> Error + Send + Sync>;
 
 type Identities = HashMap<TypeId, Box<dyn Any + Send + Sync>, BuildHasherDefault<TypeIdHasher>>;
 
@@ -91,6 +97,8 @@ pub(super) struct Tracker<S: Store> {
     slots: Vec<Slot<S>>,
     /// For each aggregate type, its [`Ids`].
     identities: Identities,
+    /// For each aggregate type, its [`Absent`].
+    absent: Identities,
     /// Slots lent mutably since events were last collected; no other can hold any.
     touched: Vec<usize>,
     /// Slots with a change since the last write.
@@ -104,17 +112,18 @@ impl<S: Store> Tracker<S> {
             unit_of_work,
             slots: Vec::new(),
             identities: HashMap::default(),
+            absent: HashMap::default(),
             touched: Vec::new(),
             unwritten: VecDeque::new(),
             rows_written: 0,
         }
     }
 
-    pub(super) fn add<A: Persist<S>>(&mut self, aggregate: A) -> (Tracked<A>, Option<Error>) {
+    pub(super) fn add<A: Persist<S>>(&mut self, aggregate: A) -> (Tracked<A>, Option<Defect>) {
         let twin = self.key_of::<A>(aggregate.id()).filter(|twin| self.get(*twin).is_some());
-        let defect = twin.map(|_| Error::AlreadyTracked {
-            aggregate: short_name::<A>(),
-            id: format!("{:?}", aggregate.id()),
+        let defect = twin.map(|_| -> Defect {
+            let id = format!("{:?}", aggregate.id());
+            Box::new(move || Error::AlreadyTracked { aggregate: short_name::<A>(), id: id.clone() })
         });
         let key = self.track(aggregate, 0, Change::Insert);
         self.touch(key.slot);
@@ -139,15 +148,30 @@ impl<S: Store> Tracker<S> {
 
     /// `Some(None)`: it was removed here, whatever the table still says, or it was looked for and not there.
     pub(super) fn known<A: Persist<S>>(&self, id: &A::Id) -> Option<Option<Tracked<A>>> {
-        let known = self.ids::<A>()?.get(id)?;
-        Some(known.filter(|key| self.get(*key).is_some()))
+        match self.key_of(id) {
+            Some(key) => Some(Some(key).filter(|key| self.get(*key).is_some())),
+            None => {
+                let absent: &Absent<A> = self.absent.get(&TypeId::of::<A>())?.downcast_ref()?;
+                absent.contains(id).then_some(None)
+            }
+        }
     }
 
     /// It was looked for, and is not there.
     pub(super) fn note_absent<A: Persist<S>>(&mut self, id: A::Id) {
-        if let Some(ids) = self.ids_mut::<A>() {
-            ids.entry(id).or_insert(None);
+        if self.key_of::<A>(&id).is_some() {
+            return;
         }
+        let new = || -> Box<dyn Any + Send + Sync> { Box::<Absent<A>>::default() };
+        let absent = self.absent.entry(TypeId::of::<A>()).or_insert_with(new);
+        if let Some(absent) = absent.downcast_mut::<Absent<A>>() {
+            absent.insert(id);
+        }
+    }
+
+    /// Somebody may have inserted by SQL what was not there.
+    pub(super) fn doubt_absences(&mut self) {
+        self.absent.clear();
     }
 
     pub(super) fn remove<A: Persist<S>>(&mut self, key: Tracked<A>) -> bool {
@@ -197,7 +221,7 @@ impl<S: Store> Tracker<S> {
     fn track<A: Persist<S>>(&mut self, aggregate: A, version: Version, change: Change) -> Tracked<A> {
         let key = Tracked { unit_of_work: self.unit_of_work, slot: self.slots.len(), aggregate: PhantomData };
         if let Some(ids) = self.ids_mut::<A>() {
-            ids.insert(aggregate.id().clone(), Some(key));
+            ids.insert(aggregate.id().clone(), key);
         }
         self.slots.push(Slot {
             aggregate: Box::new(aggregate),
@@ -210,7 +234,7 @@ impl<S: Store> Tracker<S> {
     }
 
     fn key_of<A: Persist<S>>(&self, id: &A::Id) -> Option<Tracked<A>> {
-        self.ids::<A>()?.get(id).copied().flatten()
+        self.ids::<A>()?.get(id).copied()
     }
 
     fn ids<A: Persist<S>>(&self) -> Option<&Ids<A>> {
@@ -253,16 +277,30 @@ impl<S: Store> Tracker<S> {
                 self.first_is_written();
                 continue;
             }
+            let due = documents.len();
             let written =
                 slot.aggregate.write_documents(connection, documents).await.map_err(Error::Store)?;
-            for written in written {
-                match (written, self.unwritten.front()) {
-                    (Written::Stale, Some(&at)) => return Err(self.slots[at].aggregate.conflict()),
-                    _ => self.first_is_written(),
-                }
+            if written.len() != due {
+                let why = format!("of {due} documents to write the store answered for {}", written.len());
+                return Err(Error::Store(why.into()));
             }
+            self.documents_are_written(&written)?;
         }
         Ok(())
+    }
+
+    /// Those that somebody else has changed stay listed; the others are in the table, and are not written twice.
+    fn documents_are_written(&mut self, written: &[Written]) -> Result<(), Error> {
+        let mut stale = Vec::new();
+        for written in written {
+            match written {
+                Written::Fresh => self.first_is_written(),
+                Written::Stale => stale.extend(self.unwritten.pop_front()),
+            }
+        }
+        let Some(&first) = stale.first() else { return Ok(()) };
+        stale.iter().rev().for_each(|at| self.unwritten.push_front(*at));
+        Err(self.slots[first].aggregate.conflict())
     }
 
     /// The changes in front of the list, as far as they are documents'.
