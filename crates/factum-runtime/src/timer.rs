@@ -29,6 +29,9 @@ impl Timer for TokioTimer {
     }
 
     fn sleep_until(&self, until: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep_until(self.0 + until))
+        match self.0.checked_add(until) {
+            Some(until) => Box::pin(tokio::time::sleep_until(until)),
+            None => Box::pin(std::future::pending()),
+        }
     }
 }

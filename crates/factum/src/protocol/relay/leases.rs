@@ -57,10 +57,11 @@ impl Leases {
         let gained =
             (0..64).filter(changed).filter(|bucket| epochs[usize::from(*bucket)].is_some()).collect();
         self.epochs = epochs;
-        self.until = asked_at + options.lease;
+        self.until = asked_at.saturating_add(options.lease);
         self.failures = 0;
         let all = epochs.iter().all(Option::is_some);
-        self.ask_at = asked_at + if all { options.renew } else { options.renew.min(options.take_over) };
+        let pause = if all { options.renew } else { options.renew.min(options.take_over) };
+        self.ask_at = asked_at.saturating_add(pause);
         (lost, gained)
     }
 

@@ -227,7 +227,7 @@ impl Relay {
             rows: rows.len(),
             new: 0,
         };
-        self.crammed_until = now + self.options.poll_least;
+        self.crammed_until = now.saturating_add(self.options.poll_least);
         let mut left_out = Vec::new();
         let refuses = reading.is_void() || !self.may_read();
         self.crowded &= self.hand.keys.len() >= self.options.keys_max;
@@ -263,7 +263,7 @@ impl Relay {
 
     fn shut_down(&mut self, now: Duration) {
         if self.phase == Phase::Running {
-            self.phase = Phase::Closing(now + self.options.shutdown);
+            self.phase = Phase::Closing(now.saturating_add(self.options.shutdown));
         }
     }
 
@@ -276,7 +276,7 @@ impl Relay {
                     && !self.leases.is_asking()
                     && self.scan.reading().is_none();
                 if quiet || now >= until {
-                    self.phase = Phase::Releasing(now + self.options.renew);
+                    self.phase = Phase::Releasing(now.saturating_add(self.options.renew));
                     out.push(Output::Release);
                 }
             }

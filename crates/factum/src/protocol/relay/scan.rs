@@ -195,9 +195,9 @@ impl Scan {
             Purpose::Seek => {
                 self.sought = last;
                 let spent = now.saturating_sub(reading.asked_at);
-                let pause = (spent * SHARE).clamp(options.poll_least, options.rescan);
+                let pause = spent.saturating_mul(SHARE).clamp(options.poll_least, options.rescan);
                 let is_worth_it = brought.new * SHARE as usize >= brought.rows && brought.new > 0;
-                self.seek_free_at = if is_worth_it { now } else { now + pause };
+                self.seek_free_at = if is_worth_it { now } else { now.saturating_add(pause) };
                 return;
             }
         };
@@ -208,9 +208,9 @@ impl Scan {
             self.tail_due = reading.hinted || more;
             self.poll_every = match brought.new > 0 || brought.full {
                 true => options.poll_least,
-                false => (self.poll_every * 2).min(options.poll_most),
+                false => self.poll_every.saturating_mul(2).min(options.poll_most),
             };
-            self.poll_at = now + self.poll_every;
+            self.poll_at = now.saturating_add(self.poll_every);
         }
     }
 
@@ -230,8 +230,9 @@ impl Scan {
             self.sweep = Some(sweep);
             return false;
         }
-        self.sweep_free_at = now + (sweep.spent * SHARE).clamp(options.poll_least, options.rescan);
-        self.rescan_at = now + options.rescan;
+        let pause = sweep.spent.saturating_mul(SHARE).clamp(options.poll_least, options.rescan);
+        self.sweep_free_at = now.saturating_add(pause);
+        self.rescan_at = now.saturating_add(options.rescan);
         true
     }
 

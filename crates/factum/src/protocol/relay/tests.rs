@@ -284,3 +284,18 @@ fn a_shutdown_publishes_nothing_more_and_ends_when_all_is_answered_written_and_g
     assert!(bench.on(Input::Released).contains(&Output::Done));
     assert!(bench.on(Input::Hint).is_empty(), "it is over");
 }
+
+#[test]
+fn numbers_that_never_come_to_an_end_overflow_nothing() {
+    let mut bench = Bench::new(|options| {
+        (options.lease, options.renew, options.shutdown) = (Duration::MAX, Duration::MAX, Duration::MAX);
+        (options.poll_most, options.rescan) = (Duration::MAX, Duration::MAX);
+    });
+    bench.now += MILLIS(1);
+    let a = ticket(&bench.read(&[(1, "a")]), 1);
+    bench.now += MILLIS(1);
+    bench.read(&[]);
+    bench.on(Input::Shutdown);
+    bench.answer(a, Answer::Confirmed);
+    assert!(bench.on(Input::Settled(1)).contains(&Output::Release));
+}

@@ -110,7 +110,7 @@ impl Lanes {
             Input::Looked { halted, released } => self.looked(now, halted, released, outputs),
             Input::LookFailed => self.look.failed(now, &self.options, &mut self.jitter),
             Input::Tick => {}
-            Input::Shutdown => self.closing = self.closing.or(Some(now + self.options.grace)),
+            Input::Shutdown => self.closing = self.closing.or(Some(now.saturating_add(self.options.grace))),
         }
         self.proceed(now, outputs);
     }
@@ -225,7 +225,7 @@ impl Lanes {
 
     fn looked(&mut self, now: Duration, halted: bool, released: Vec<Arrival>, outputs: &mut Vec<Output>) {
         let old = std::mem::take(&mut self.look_is_old);
-        self.look.answered(if old { now } else { now + self.options.look });
+        self.look.answered(if old { now } else { now.saturating_add(self.options.look) });
         self.halted = halted || (old && self.halted);
         self.later.retain(|_, until| *until > now);
         for arrival in released {

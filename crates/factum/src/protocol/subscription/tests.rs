@@ -372,3 +372,13 @@ fn what_was_handed_back_and_never_comes_is_waited_for_only_so_long() {
     bench.now += Duration::from_secs(31);
     assert_eq!(bench.arrive([arrival(2, 1)]), [tries(2, [2])]);
 }
+
+#[test]
+fn a_patience_without_end_overflows_nothing() {
+    let mut bench = Bench::new(|options| (options.grace, options.look) = (Duration::MAX, Duration::MAX));
+    bench.now += Duration::from_secs(1);
+    bench.arrive([arrival(1, 1)]);
+    bench.tell(Input::Looked { halted: false, released: Vec::new() });
+    bench.tell(Input::Shutdown);
+    assert!(bench.end(1, Ending::Committed).contains(&Output::Done));
+}
