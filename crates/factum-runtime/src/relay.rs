@@ -94,6 +94,13 @@ fn check(options: &RelayOptions) -> Result<(), String> {
     if options.poll_least.is_zero() || options.poll_least > options.poll_most {
         return Err(format!("it polls every {:?} to {:?}", options.poll_least, options.poll_most));
     }
+    if options.rescan < options.poll_least {
+        let rescan = options.rescan;
+        return Err(format!("it reads from the start every {rescan:?}, more often than it polls"));
+    }
+    if renew.is_zero() || options.take_over.is_zero() {
+        return Err("leases are asked for without a pause: `renew` and `take_over` are above 0".into());
+    }
     if batch.rows == 0 || batch.bytes == 0 || batch.rows > window.rows || batch.bytes > window.bytes {
         return Err(format!("a batch of {batch:?} does not fit a window of {window:?}"));
     }

@@ -7,7 +7,7 @@ use factum::integration::{Inspect, Interest};
 use factum::port::{InboxStore, OutboxStore, Store};
 use factum::{Error, EventBus, Subscription, Work};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::{Counters, Receiver, ReceiverOptions, Relay, RelayOptions};
 
@@ -98,7 +98,7 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
             let receiver = Receiver::new(work.clone(), subscription, Arc::clone(&bus))
                 .options(|options| *options = receiver_options.clone())
                 .counters(Arc::clone(&counters));
-            tasks.spawn(receiver.run(shutdown()));
+            tasks.spawn(told(receiver.run(shutdown())));
         }
         if relays {
             let relay = Relay::new(Arc::new(work.store().clone()), bus).options(|options| {
@@ -106,7 +106,7 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
                 *options = relay_options;
                 options.seed = seed;
             });
-            tasks.spawn(relay.run(shutdown()));
+            tasks.spawn(told(relay.run(shutdown())));
         }
         Ok(Running { work, stop, tasks, counters })
     }
@@ -119,6 +119,15 @@ async fn open<S: Store>(subscription: &Subscription<S>, bus: &impl EventBus) -> 
     let types = subscription.types().into_iter().map(Into::into).collect();
     let interest = Interest { subscription: subscription.name().into(), types, prefetch: 1 };
     bus.subscribe(interest).await.map(drop).map_err(Error::Bus)
+}
+
+/// Says at once what ended a task, for nobody may ask before the service is stopped.
+async fn told(task: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let ended = task.await;
+    if let Err(error) = &ended {
+        tracing::error!(%error, "a part of the service has ended");
+    }
+    ended
 }
 
 /// A service at work.
@@ -146,10 +155,7 @@ impl<S: Store + Inspect> Running<S> {
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.send_replace(true);
         while let Some(ended) = self.tasks.join_next().await {
-            match ended {
-                Ok(outcome) => outcome?,
-                Err(error) => return Err(Error::Bus(error.into())),
-            }
+            outcome(ended)?;
         }
         Ok(())
     }
@@ -158,8 +164,11 @@ impl<S: Store + Inspect> Running<S> {
     ///
     /// # Errors
     /// As for [`stop`](Self::stop), and [`Error::Store`] if the outbox cannot be counted.
-    pub async fn drain(self) -> Result<(), Error> {
+    pub async fn drain(mut self) -> Result<(), Error> {
         loop {
+            while let Some(ended) = self.tasks.try_join_next() {
+                outcome(ended)?;
+            }
             let backlog = self.work.store().backlog().await.map_err(Error::Store)?;
             if backlog.outbox <= backlog.outbox_parked {
                 return self.stop().await;
@@ -167,4 +176,8 @@ impl<S: Store + Inspect> Running<S> {
             tokio::time::sleep(Self::LOOK_AGAIN).await;
         }
     }
+}
+
+fn outcome(ended: Result<Result<(), Error>, JoinError>) -> Result<(), Error> {
+    ended.unwrap_or_else(|error| Err(Error::Bus(error.into())))
 }

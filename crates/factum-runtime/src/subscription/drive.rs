@@ -81,7 +81,8 @@ impl<S: Store + InboxStore> Drive<S> {
         tracing::info!(subscription = self.desk.name(), types = ?self.interest.types, "receiving");
         let mut shutdown = pin!(shutdown);
         let mut asked_to_end = false;
-        let every = self.options.progress;
+        // A day and more are the same, and cannot overflow.
+        let every = self.options.progress.min(Duration::from_secs(86_400));
         let mut progress = interval_at(Instant::now() + every, every);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.tell(Input::Tick);

@@ -1,8 +1,10 @@
 //! What it does while nothing goes wrong.
 
 use factum::integration::{Answer, Inspect as _};
+use factum::memory::MemoryBus;
 use factum::port::{OutboxStore as _, Settlement};
-use factum_runtime::Relay;
+use factum::{Dispatcher, Work};
+use factum_runtime::{Relay, Service, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,13 +150,26 @@ async fn an_answer_that_comes_after_the_lease_was_lost_leaves_the_row_to_its_new
 #[tokio::test]
 async fn numbers_that_contradict_each_other_are_refused_at_the_start() {
     let (store, bus) = (store(), FakeBus::new(|_, _| CONFIRM));
-    let wrong: [fn(Relay) -> Relay; 3] = [
+    let wrong: [fn(Relay) -> Relay; 5] = [
         |relay| relay.options(|o| o.renew = o.lease),
         |relay| relay.options(|o| o.batch.rows = 0),
         |relay| relay.options(|o| o.poll_least = Duration::from_secs(2)),
+        |relay| relay.options(|o| o.rescan = Duration::from_millis(1)),
+        |relay| relay.options(|o| o.take_over = Duration::ZERO),
     ];
     for change in wrong {
         let relay = change(Relay::new(Arc::new(store.clone()), bus.clone()));
         assert!(matches!(relay.run(std::future::pending()).await, Err(factum::Error::Misconfigured { .. })));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_says_that_the_relay_never_ran_instead_of_waiting_for_ever() {
+    let store = store();
+    commit(&store, vec![envelope("k", 0)]).await;
+    let work = Work::new("https://shop.example/ordering", store, Dispatcher::new());
+    let bus = MemoryBus::new(TokioTimer::new());
+    let running = Service::new(work).relay(|options| options.batch.rows = 0).start(&bus).await.unwrap();
+    let drained = in_time("the reason", running.drain()).await;
+    assert!(matches!(drained, Err(factum::Error::Misconfigured { .. })), "{drained:?}");
 }
