@@ -3,9 +3,11 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use factum::Envelope;
-use factum::port::{BucketSet, Claim, Claiming, OutboxStore as _, Read};
+use factum::integration::{Inspect as _, OnDeadLetter};
+use factum::port::{BucketSet, Claim, Claiming, GivenUp, OutboxStore as _, Read, Settlement};
 use factum_store_sqlite::{append, claim};
 use sqlx::Connection as _;
 use support::File;
@@ -75,4 +77,23 @@ async fn a_claim_is_first_once() {
     tx.commit().await.unwrap();
     let claims = claim(&mut db, claiming(&envelopes)).await.unwrap();
     assert_eq!(claims, [[Claim::Duplicate; 20], [Claim::First; 20]].concat());
+}
+
+#[tokio::test]
+async fn an_event_that_is_given_up_again_keeps_nothing_from_being_settled() {
+    let file = File::new();
+    let store = file.store().await;
+    let leases = store.lease("relay", Duration::from_secs(10)).await.unwrap();
+    for _ in 0..2 {
+        append(&mut file.look().await, &[envelope(1), envelope(2)]).await.unwrap();
+        let read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 10, bytes_max: 1 << 20 };
+        let rows = store.read(read).await.unwrap();
+        let given_up =
+            GivenUp { seq: rows[0].seq, attempts: 25, reason: "no".into(), policy: OnDeadLetter::Skip };
+        let settlement =
+            Settlement { confirmed: vec![rows[1].seq], given_up: vec![given_up], ..Settlement::default() };
+        assert_eq!(store.settle("relay", &leases, &settlement).await.unwrap(), 2);
+    }
+    let backlog = store.backlog().await.unwrap();
+    assert_eq!((backlog.outbox, backlog.dead_letters), (0, 1));
 }
