@@ -96,6 +96,9 @@ pub enum Error {
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 
+/// `SQLITE_IOERR`: the disk did not do what it was told.
+const IO: i32 = 10;
+
 /// The primary result code, where SQLite answered at all.
 fn code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
@@ -106,10 +109,12 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(BUSY | LOCKED))
 }
 
-/// Whether the connection gave no answer, so that a commit may have happened. What sqlx refuses before it asks SQLite,
-/// and what SQLite answers, is certain.
+/// Whether the connection gave no answer that says whether a commit happened. What sqlx refuses before it asks SQLite,
+/// and what SQLite answers, is certain, but for `SQLITE_IOERR`: the frames may be in the log already, and a process that
+/// dies before they are written over leaves them for the next one to recover.
 pub(crate) fn is_unanswered(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) | sqlx::Error::Protocol(_))
+        || code(error) == Some(IO)
 }
 
 pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
@@ -122,5 +127,49 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
         }
         Error::Unseen | Error::ReadOnly | Error::NotOfASubscription => Some(Sort::Misuse),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// What SQLite answers, as far as it is sorted by.
+    #[derive(Debug, thiserror::Error)]
+    #[error("SQLite's code {0}")]
+    struct Coded(i32);
+
+    impl DatabaseError for Coded {
+        fn message(&self) -> &str {
+            "refused"
+        }
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.to_string().into())
+        }
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn nobody_knows_of_a_commit_that_the_disk_did_not_take() {
+        let unanswered = |code| is_unanswered(&sqlx::Error::Database(Box::new(Coded(code))));
+        let fsync = 10 | 4 << 8;
+        assert!(unanswered(10) && unanswered(fsync));
+        let [full, constraint, busy] = [13, 19, 5];
+        assert!(![full, constraint, busy].into_iter().any(unanswered));
     }
 }
