@@ -24,7 +24,8 @@ pub fn service<S: Documents>(store: S) -> Service<S> {
     Service::new(NAME, store, dispatcher(), subscription())
 }
 
-fn dispatcher<S: Documents>() -> Dispatcher<S> {
+/// Who reacts to what happens in its transactions, and what is announced of it. No handler relies on their order.
+pub fn dispatcher<S: Documents>() -> Dispatcher<S> {
     Dispatcher::new()
         .on::<OrderPlaced>(verify_buyer::<S>)
         .announcing::<OrderPlaced>(order_placed)
