@@ -130,6 +130,14 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
     }
 }
 
+/// Whether somebody was waited for as long as the options allow.
+pub(crate) fn has_waited(error: &(dyn std::error::Error + 'static)) -> bool {
+    let held = |error: &Error| {
+        matches!(error, Error::WriterHeld { .. } | Error::FileHeld { .. } | Error::ReadersHeld { .. })
+    };
+    error.downcast_ref().is_some_and(held)
+}
+
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;

@@ -44,7 +44,7 @@ impl Options {
         Self {
             file: file.to_path_buf(),
             synchronous: Synchronous::default(),
-            wait: Duration::from_secs(30),
+            wait: Duration::from_secs(10),
             readers: 2,
         }
     }
@@ -55,7 +55,8 @@ impl Options {
         self
     }
 
-    /// How long to wait for the writer, for a reader, and for other processes; 30 s by default.
+    /// How long to wait for the writer, for a reader, and for other processes; 10 s by default. Less than the deadline of
+    /// a subscription, so that a delivery that had to wait is not taken for one that failed.
     pub fn wait(mut self, limit: Duration) -> Self {
         self.wait = limit;
         self

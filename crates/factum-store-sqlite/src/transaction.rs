@@ -78,6 +78,10 @@ impl Store for Sqlite {
         crate::error::sort(error)
     }
 
+    fn has_waited(error: &(dyn std::error::Error + 'static)) -> bool {
+        crate::error::has_waited(error)
+    }
+
     async fn pause(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use factum::integration::Inspect as _;
@@ -39,6 +40,30 @@ async fn waiting_for_the_writer_names_who_holds_it() {
 
     holder.roll_back().await;
     waiting.connection().await.expect("it is free now");
+}
+
+#[tokio::test]
+async fn a_unit_of_work_inside_another_is_told_once_that_it_waits_for_itself() {
+    let file = File::new();
+    let store = impatient(&file).await;
+    let work = work(&store, Dispatcher::new());
+    let (outer, inner) = (AtomicU32::new(0), AtomicU32::new(0));
+    let error = work
+        .run(async |uow| {
+            outer.fetch_add(1, Ordering::Relaxed);
+            uow.connection().await?;
+            let nested = work.run(async |uow| {
+                inner.fetch_add(1, Ordering::Relaxed);
+                uow.connection().await?;
+                Ok(())
+            });
+            nested.await?;
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("for the writer"), "{error}");
+    assert_eq!((outer.into_inner(), inner.into_inner()), (1, 1), "waiting again would not help");
 }
 
 #[tokio::test]

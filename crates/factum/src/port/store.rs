@@ -49,6 +49,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// What the store knows of an error of its own: serialisation failure, deadlock, busy. By code, never by text.
     fn sort(error: &(dyn Error + 'static)) -> Option<Sort>;
 
+    /// Whether the store has waited already, for as long as it was told to: then another attempt at once is another wait
+    /// of that length, and [`Work::run`](crate::Work::run) leaves it to its caller.
+    fn has_waited(error: &(dyn Error + 'static)) -> bool {
+        let _ = error;
+        false
+    }
+
     /// Waits between attempts; the store knows the runtime that it lives on.
     fn pause(&self, duration: Duration) -> impl Future<Output = ()> + Send;
 }

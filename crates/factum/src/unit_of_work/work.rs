@@ -106,7 +106,7 @@ impl<S: Store> Work<S> {
     /// Runs `body` in one unit of work: saved on `Ok`, rolled back on `Err`.
     ///
     /// A conflict or a transient failure of the store starts a clone of `body` over in a fresh unit of work, up to
-    /// [`Limits::attempts`] times: what it and the handlers did was rolled back. So it may borrow what it captures, or
+    /// [`Limits::attempts`] times (unless the store has waited for others as long as it was told to): what it and the handlers did was rolled back. So it may borrow what it captures, or
     /// consume what can be cloned, but not change it, for no rollback would undo that; and it calls nothing outside.
     ///
     /// # Errors
@@ -149,7 +149,8 @@ impl<S: Store> Work<S> {
         attempt: u32,
         error: &(dyn std::error::Error + 'static),
     ) -> bool {
-        attempt < self.limits.attempts && Sort::of::<S>(error).is_worth_another_run()
+        let has_waited = std::iter::successors(Some(error), |error| error.source()).any(S::has_waited);
+        attempt < self.limits.attempts && !has_waited && Sort::of::<S>(error).is_worth_another_run()
     }
 
     /// A random part of a pause that doubles, so that the losers of a race do not meet again.
