@@ -13,42 +13,34 @@ use crate::rows;
 use crate::texts::{ByRows, rows_of};
 use crate::{Sqlite, dead_letters};
 
-/// Deliveries of one statement: 3 parameters each, of the 32,766 that SQLite takes.
-const ROWS_MAX: usize = 1_000;
-
-/// Source, id and key of so many deliveries, from the third parameter on.
-fn deliveries(rows: usize) -> String {
-    let row = |row: usize| format!("(?{}, ?{}, ?{})", 3 * row + 3, 3 * row + 4, 3 * row + 5);
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
-}
-
 /// One trip for the common case. Whatever is not answered was handled before, or is parked. Tries of what is claimed
-/// need not be counted any more.
-fn text(rows: usize, unless: &str) -> String {
-    let deliveries = deliveries(rows);
-    format!(
-        "WITH new (source, id, partitionkey) AS (VALUES {deliveries})
-         DELETE FROM factum_attempt WHERE subscription = ?1 AND (source, id) IN (SELECT source, id FROM new);
-         WITH new (source, id, partitionkey) AS (VALUES {deliveries})
-         INSERT INTO factum_inbox (subscription, source, id, partitionkey, handled_at)
-         SELECT ?1, source, id, partitionkey, ?2 FROM new WHERE {unless}
-         ON CONFLICT DO NOTHING RETURNING source, id"
-    )
+/// need not be counted any more. The deliveries come as one JSON array: a row of parameters for each would be another
+/// text for each number of them, and preparing a long one costs more than running it.
+macro_rules! claiming {
+    ($unless:literal) => {
+        concat!(
+            "WITH new (source, id) AS (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
+             DELETE FROM factum_attempt WHERE subscription = ?1 AND (source, id) IN (SELECT source, id FROM new);
+             WITH new (source, id, partitionkey) AS
+                 (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?3))
+             INSERT INTO factum_inbox (subscription, source, id, partitionkey, handled_at)
+             SELECT ?1, source, id, partitionkey, ?2 FROM new WHERE ",
+            $unless,
+            " ON CONFLICT DO NOTHING RETURNING source, id"
+        )
+    };
 }
 
-pub(crate) fn claim_text(rows: usize) -> String {
-    let parked =
-        "NOT EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ?1 AND d.source = new.source
-        AND (d.id = new.id OR d.holds > 0 AND d.ordering_key = coalesce(new.partitionkey, new.id)))";
-    text(rows, parked)
-}
+const CLAIM: &str = claiming!(
+    "NOT EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ?1 AND d.source = new.source
+     AND (d.id = new.id OR d.holds > 0 AND d.ordering_key = coalesce(new.partitionkey, new.id)))"
+);
 
 /// What was released may pass the dead letter that holds its key, as long as nobody has discarded it.
-pub(crate) fn claim_released_text(rows: usize) -> String {
-    let released = "EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ?1 AND d.source = new.source
-        AND d.id = new.id AND d.state = 'released')";
-    text(rows, released)
-}
+const CLAIM_RELEASED: &str = claiming!(
+    "EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ?1 AND d.source = new.source
+     AND d.id = new.id AND d.state = 'released')"
+);
 
 /// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same file, with no
 /// unit of work. Handle those that are [`Claim::First`] in the same transaction. Answers in the order of the envelopes.
@@ -56,48 +48,26 @@ pub(crate) fn claim_released_text(rows: usize) -> String {
 /// # Errors
 /// SQLite refused; the transaction is yours to roll back.
 pub async fn claim(connection: &mut SqliteConnection, claiming: Claiming<'_>) -> Result<Vec<Claim>, Error> {
-    let text = if claiming.released { claim_released_text } else { claim_text };
-    claim_with(&ByRows::new(text), connection, claiming).await
-}
-
-pub(crate) async fn claim_with(
-    texts: &ByRows,
-    db: &mut SqliteConnection,
-    claiming: Claiming<'_>,
-) -> Result<Vec<Claim>, Error> {
+    let sql = if claiming.released { CLAIM_RELEASED } else { CLAIM };
+    let deliveries: Vec<_> = claiming.envelopes.iter().map(|envelope| delivery(envelope)).collect();
+    let deliveries = serde_json::to_string(&deliveries).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let query = sqlx::query(sql).bind(claiming.subscription).bind(rows::now()).bind(deliveries);
+    let first = query.fetch_all(&mut *connection).await?;
+    if first.len() == claiming.envelopes.len() {
+        return Ok(vec![Claim::First; first.len()]);
+    }
     let mut claims = Vec::with_capacity(claiming.envelopes.len());
-    for envelopes in claiming.envelopes.chunks(ROWS_MAX) {
-        let query = texts.query(envelopes.len(), arguments(claiming.subscription, envelopes)?);
-        let first = query.fetch_all(&mut *db).await?;
-        if first.len() == envelopes.len() {
-            claims.extend(envelopes.iter().map(|_| Claim::First));
-            continue;
-        }
-        for envelope in envelopes {
-            claims.push(match is_among(&first, envelope)? {
-                true => Claim::First,
-                false => refused(db, claiming, envelope).await?,
-            });
-        }
+    for envelope in claiming.envelopes {
+        claims.push(match is_among(&first, envelope)? {
+            true => Claim::First,
+            false => refused(connection, claiming, envelope).await?,
+        });
     }
     Ok(claims)
 }
 
-fn arguments(subscription: &str, envelopes: &[Arc<Envelope>]) -> Result<SqliteArguments, Error> {
-    let mut arguments = SqliteArguments::default();
-    arguments.reserve(2 + 3 * envelopes.len(), 0);
-    let mut add = || {
-        arguments.add(subscription)?;
-        arguments.add(rows::now())?;
-        for envelope in envelopes {
-            arguments.add(envelope.source.as_str())?;
-            arguments.add(envelope.id.as_str())?;
-            arguments.add(envelope.partitionkey.clone())?;
-        }
-        Ok(())
-    };
-    add().map_err(sqlx::Error::Encode)?;
-    Ok(arguments)
+fn delivery(envelope: &Envelope) -> [Option<&str>; 3] {
+    [Some(envelope.source.as_str()), Some(envelope.id.as_str()), envelope.partitionkey.as_deref()]
 }
 
 fn is_among(first: &[SqliteRow], envelope: &Envelope) -> Result<bool, sqlx::Error> {
@@ -148,6 +118,9 @@ pub(crate) async fn checkpoint(
     Ok(())
 }
 
+/// Deliveries of one statement: 2 parameters each, of the 32,766 that SQLite takes.
+const COUNTED_AT_ONCE: usize = 1_000;
+
 /// `?1` is the subscription; then source and id of each.
 fn count_text(rows: usize) -> String {
     format!(
@@ -190,7 +163,7 @@ impl InboxStore for Sqlite {
         Box::pin(async move {
             let mut held = self.write("subscription: count attempts").await?;
             let mut attempts = Vec::with_capacity(envelopes.len());
-            for envelopes in envelopes.chunks(ROWS_MAX) {
+            for envelopes in envelopes.chunks(COUNTED_AT_ONCE) {
                 attempts.extend(count(held.connection(), subscription, envelopes).await?);
             }
             Sqlite::finish(held).await?;

@@ -69,8 +69,6 @@ struct Shared {
 #[derive(Debug)]
 struct Texts {
     append: ByRows,
-    claim: ByRows,
-    claim_released: ByRows,
 }
 
 impl Sqlite {
@@ -95,11 +93,7 @@ impl Sqlite {
             readers: Readers::new(options.reader(), options.reader_count(), options.wait_limit()),
             incarnation,
             hint: Hint::default(),
-            texts: Texts {
-                append: ByRows::new(outbox::append_text),
-                claim: ByRows::new(inbox::claim_text),
-                claim_released: ByRows::new(inbox::claim_released_text),
-            },
+            texts: Texts { append: ByRows::new(outbox::append_text) },
         };
         Ok(Self { shared: Arc::new(shared), seen: Seen::default() })
     }

@@ -33,6 +33,16 @@ pub(crate) fn last_batch(texts: &ByRows, outbox: Vec<Envelope>) -> Result<Batch,
     Ok(Batch { query, statements: rows.div_ceil(ROWS_MAX) })
 }
 
+/// Appends rows ahead of the last batch, in a trip of their own.
+pub(crate) async fn append_rows(
+    texts: &ByRows,
+    db: &mut SqliteConnection,
+    rows: Vec<Envelope>,
+) -> Result<(), Error> {
+    texts.query(rows.len(), arguments(rows.into_iter())?).execute(db).await?;
+    Ok(())
+}
+
 fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteArguments, Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(outbox.len() * (rows::COLUMNS + 1), 0);

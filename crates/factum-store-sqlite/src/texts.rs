@@ -9,7 +9,7 @@ use crate::session::Query;
 
 /// Up to so many rows a text is kept, and its statement stays prepared. More rows are rare, and make preparing cheap
 /// beside writing them.
-const KEPT: usize = 64;
+pub(crate) const KEPT: usize = 64;
 
 /// A text for each number of rows.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use crate::error::Error;
 use crate::session::Held;
+use crate::texts::KEPT;
 use crate::to_the_end::to_the_end;
 use crate::{Shared, Sqlite, inbox, outbox};
 
@@ -52,9 +53,7 @@ impl Store for Sqlite {
     }
 
     async fn claim(tx: &mut Tx, claiming: Claiming<'_>) -> Result<Vec<Claim>, BoxError> {
-        let shared = Arc::clone(&tx.shared);
-        let texts = if claiming.released { &shared.texts.claim_released } else { &shared.texts.claim };
-        Ok(inbox::claim_with(texts, tx.held().await?.connection(), claiming).await?)
+        Ok(inbox::claim(tx.held().await?.connection(), claiming).await?)
     }
 
     async fn checkpoint(tx: &mut Tx, projection: &str, marks: &[Mark]) -> Result<(), BoxError> {
@@ -87,9 +86,23 @@ impl Store for Sqlite {
     }
 }
 
-async fn commit(tx: Tx, outbox: Vec<Envelope>) -> Result<(), NotCommitted> {
+/// Of the envelopes of a commit at most so many go in its last trip.
+const LAST_MAX: usize = 16;
+
+/// Appends all but the last few, in powers of two: few texts serve every number, and their statements stay prepared.
+/// Preparing one for just so many rows would cost more than the further trip.
+async fn append_ahead(shared: &Shared, held: &mut Held, outbox: &mut Vec<Envelope>) -> Result<(), Error> {
+    while outbox.len() > LAST_MAX {
+        let rest = outbox.split_off(1 << (outbox.len() - 1).min(KEPT).ilog2());
+        let ahead = std::mem::replace(outbox, rest);
+        outbox::append_rows(&shared.texts.append, held.connection(), ahead).await?;
+    }
+    Ok(())
+}
+
+async fn commit(tx: Tx, mut outbox: Vec<Envelope>) -> Result<(), NotCommitted> {
     let Tx { shared, intent, held } = tx;
-    let held = match held {
+    let mut held = match held {
         Some(held) => held,
         None => begin(&shared, &intent).await?,
     };
@@ -99,6 +112,10 @@ async fn commit(tx: Tx, outbox: Vec<Envelope>) -> Result<(), NotCommitted> {
     }
     if outbox.is_empty() {
         return held.commit(None).await;
+    }
+    if let Err(error) = append_ahead(&shared, &mut held, &mut outbox).await {
+        held.roll_back().await;
+        return Err(error.into());
     }
     let batch = outbox::last_batch(&shared.texts.append, outbox);
     held.commit(Some(batch?)).await?;
