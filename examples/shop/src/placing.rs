@@ -23,9 +23,9 @@ use crate::{Failure, ordering};
 /// Orders of different customers are placed side by side.
 const LANES: usize = 4;
 /// Orders that share a commit at most: waiting for the disk at every one would take the longest.
-const ORDERS_A_COMMIT: usize = 64;
+const ORDERS_A_COMMIT: usize = 256;
 /// Purchases that are read ahead of a lane.
-const READ_AHEAD: usize = 4 * ORDERS_A_COMMIT;
+const READ_AHEAD: usize = 2 * ORDERS_A_COMMIT;
 /// Orders on their way at most: placing waits for the services, and the outboxes stay small.
 const UNDER_WAY_MAX: u64 = 10_000;
 /// Times that a commit is tried which lost a race.

@@ -19,6 +19,9 @@ impl<S: Documents + OutboxStore + InboxStore + Inspect> ServiceStore for S {}
 const LEASE: Duration = Duration::from_secs(5);
 const RENEW: Duration = Duration::from_secs(1);
 
+/// Deliveries that share a commit at most: more than by default, because everything here waits for one disk.
+const DELIVERIES_A_COMMIT: usize = 256;
+
 /// A service of the shop, on a store of its own.
 pub struct Service<S: Documents> {
     /// Its name: of its database, of its subscription and in its source.
@@ -66,6 +69,10 @@ impl<S: ServiceStore> Service<S> {
             .relay(|options| {
                 options.lease = LEASE;
                 options.renew = RENEW;
+            })
+            .receive(|options| {
+                options.lanes.batch_max = DELIVERIES_A_COMMIT;
+                options.lanes.prefetch = 2 * DELIVERIES_A_COMMIT;
             })
             .start(bus)
             .await
