@@ -7,8 +7,8 @@ use sqlx::sqlite::SqliteArguments;
 
 use crate::session::Query;
 
-/// Up to so many rows a text is kept, and its statement stays prepared. More rows are rare, and make preparing cheap
-/// beside writing them.
+/// Up to so many rows a text is kept, and its statement stays prepared. A unit of work asks for no more; who appends
+/// more in a transaction of his own has them prepared each time.
 pub(crate) const KEPT: usize = 64;
 
 /// A text for each number of rows.

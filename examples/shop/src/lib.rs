@@ -13,6 +13,8 @@
 
 pub mod chance;
 pub mod composition;
+#[cfg(test)]
+mod contract;
 pub mod crash;
 pub mod data_dir;
 pub mod failure;

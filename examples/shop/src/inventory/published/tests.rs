@@ -1,27 +1,11 @@
 //! What is on the wire: the golden files are the contract.
 
-use serde_json::Value;
-use uuid::Uuid;
-
 use super::*;
+use crate::contract::{assert_contract, order};
 use crate::inventory::domain::*;
-use crate::kernel::OrderId;
-use factum::IntegrationEvent;
-
-fn order() -> OrderId {
-    Uuid::from_u128(7).into()
-}
 
 fn demand() -> Demand {
     [("cd-11", 1), ("cd-7", 3)].into_iter().map(|(shelf, quantity)| (shelf.into(), quantity)).collect()
-}
-
-fn assert_contract<E: IntegrationEvent + PartialEq + std::fmt::Debug>(event: &E, golden: &str, r#type: &str) {
-    let golden: Value = serde_json::from_str(golden).unwrap();
-    assert_eq!(serde_json::to_value(event).unwrap(), golden);
-    assert_eq!(&serde_json::from_value::<E>(golden).unwrap(), event);
-    assert_eq!(E::TYPE, r#type);
-    assert_eq!(event.key(), Some(order().to_string()));
 }
 
 #[test]

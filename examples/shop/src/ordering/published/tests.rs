@@ -1,28 +1,12 @@
 //! What is on the wire, to the byte that matters: the golden files are the contract.
 
-use serde_json::Value;
-use uuid::Uuid;
-
 use super::*;
-use crate::kernel::{Date, Money, OrderId};
+use crate::contract::{assert_contract, order};
+use crate::kernel::{Date, Money};
 use crate::ordering::domain::*;
-use factum::IntegrationEvent;
-
-fn order() -> OrderId {
-    Uuid::from_u128(7).into()
-}
 
 fn date() -> Date {
     Date::new(1997, 1, 12).unwrap()
-}
-
-fn assert_contract<E: IntegrationEvent + PartialEq + std::fmt::Debug>(event: &E, golden: &str, r#type: &str) {
-    let golden: Value = serde_json::from_str(golden).unwrap();
-    assert_eq!(serde_json::to_value(event).unwrap(), golden);
-    assert_eq!(&serde_json::from_value::<E>(golden).unwrap(), event);
-    assert_eq!(E::TYPE, r#type);
-    assert_eq!(event.key(), Some(order().to_string()));
-    assert_eq!(event.subject(), event.key());
 }
 
 #[test]
