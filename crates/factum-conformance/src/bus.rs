@@ -20,12 +20,17 @@ use std::time::Duration;
 use factum::EventBus;
 use factum::integration::Capabilities;
 
+use crate::service::Server;
+
 /// How the suite gets at a bus.
 pub trait BusFixture: Sized + Send + Sync + 'static {
     /// How long a case waits before it fails. Only failures take that long.
     const PATIENCE: Duration = Duration::from_secs(30);
     /// Whether it answers `Unroutable` where there is no subscription for a type.
     const TELLS_UNROUTABLE: bool = true;
+
+    /// The server that it needs, if any: where it is missing, its cases skip themselves aloud, or fail.
+    const SERVER: Option<Server> = None;
 
     /// A bus that no other case disturbs; names are drawn at random, so that they may share a broker.
     fn open() -> impl Future<Output = Self> + Send;
@@ -77,11 +82,14 @@ impl Size {
     }
 }
 
-/// Runs one case on a runtime of its own. [`bus_suite!`](crate::bus_suite) calls it.
+/// Runs one case on a runtime of its own, where the server that it needs is there. [`bus_suite!`](crate::bus_suite) calls it.
 ///
 /// # Panics
 /// When the case fails or does not end, or the runtime cannot be built.
-pub fn run<F: BusFixture, C: Future<Output = ()>>(case: impl FnOnce() -> C) {
+pub fn run<F: BusFixture, C: Future<Output = ()>>(name: &str, case: impl FnOnce() -> C) {
+    if F::SERVER.is_some_and(|server| !server.is_there_or_skip(name)) {
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = runtime
         .expect("a runtime for the case")
@@ -145,7 +153,7 @@ macro_rules! bus_suite {
         $(
             #[test]
             fn $case() {
-                $crate::bus::run::<$fixture, _>($crate::bus::cases::$group::$case::<$fixture>);
+                $crate::bus::run::<$fixture, _>(stringify!($case), $crate::bus::cases::$group::$case::<$fixture>);
             }
         )*
     };

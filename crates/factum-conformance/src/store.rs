@@ -23,6 +23,8 @@ use factum::integration::Inspect;
 use factum::port::{InboxStore, Mark, OutboxStore};
 use factum::{Documents, Store};
 
+use crate::service::Server;
+
 /// What the suite asks of a store: all the ports.
 pub trait WholeStore: Store + Documents + OutboxStore + InboxStore + Inspect {}
 
@@ -32,6 +34,11 @@ impl<S: Store + Documents + OutboxStore + InboxStore + Inspect> WholeStore for S
 pub trait StoreFixture: Send + Sync {
     /// The store.
     type Store: WholeStore;
+
+    /// The server that it needs, if any: where it is missing, its cases skip themselves aloud, or fail.
+    fn server(&self) -> Option<Server> {
+        None
+    }
 
     /// An empty store of its own. What it needs in the file system lives as long as the fixture.
     fn fresh(&self) -> impl Future<Output = Self::Store> + Send;
@@ -85,11 +92,17 @@ pub enum FailingCommit {
     UnknownAndKept,
 }
 
-/// Runs one case on a runtime of its own.
+/// Runs one case on a runtime of its own, where the server that it needs is there.
 ///
 /// # Panics
 /// The case has failed, or was not done within two minutes.
-pub fn run(case: impl Future<Output = ()>) {
+pub fn run<F: StoreFixture, C: Future<Output = ()>>(name: &str, fixture: F, case: impl FnOnce(F) -> C) {
+    if fixture.server().is_none_or(|server| server.is_there_or_skip(name)) {
+        run_case(case(fixture));
+    }
+}
+
+fn run_case(case: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let watched = async { tokio::time::timeout(Duration::from_secs(120), case).await };
     runtime.expect("a runtime").block_on(watched).expect("the case was not done within two minutes");
@@ -178,7 +191,9 @@ macro_rules! store_cases {
         $($(
             #[test]
             fn $case() {
-                $crate::store::run(async { $crate::store::$module::$case(&$fixture).await });
+                $crate::store::run(stringify!($case), $fixture, async |fixture| {
+                    $crate::store::$module::$case(&fixture).await
+                });
             }
         )+)+
     };

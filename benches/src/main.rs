@@ -1,0 +1,3 @@
+//! What factum costs, beside a hand-written loop on the same servers.
+
+fn main() {}

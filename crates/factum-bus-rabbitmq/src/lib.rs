@@ -1,0 +1,1 @@
+//! factum's event bus on RabbitMQ.

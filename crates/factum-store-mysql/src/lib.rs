@@ -1,0 +1,1 @@
+//! factum's store on MariaDB and MySQL.
