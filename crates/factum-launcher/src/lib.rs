@@ -1,1 +1,24 @@
 //! Private servers for tests, ours to kill and freeze, and a TCP proxy that breaks connections.
+//!
+//! - [`Nats`], [`Postgres`]: real servers in temporary folders, each a [`Server`].
+//! - [`or_skip`]: what a test does where a program is missing.
+//!
+//! Nothing that is started here outlives the process that started it, however that ends. It is for Linux, and needs
+//! `/proc`, `/bin/sh` and `find`.
+
+mod error;
+mod folder;
+mod nats;
+mod ping;
+mod port;
+mod postgres;
+mod processes;
+mod program;
+mod server;
+mod skip;
+
+pub use error::{Error, Result};
+pub use nats::Nats;
+pub use postgres::Postgres;
+pub use server::Server;
+pub use skip::or_skip;

@@ -1,0 +1,100 @@
+//! PostgreSQL, without its own tools for start and stop: those believe in files that a killed server leaves behind.
+
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::folder::Folder;
+use crate::ping::Protocol;
+use crate::port::Port;
+use crate::processes::Signal;
+use crate::program::{self, User};
+use crate::server::{Recipe, Server};
+
+const PACKAGE: &str = "postgresql";
+
+/// A private PostgreSQL with the user and the database `postgres`, without passwords. It is as durable as by default:
+/// `fsync` is on.
+///
+/// ```no_run
+/// # async fn test() -> factum_launcher::Result<()> {
+/// use factum_launcher::Postgres;
+///
+/// let lazy = [("synchronous_commit", "off"), ("wal_writer_delay", "10s")];
+/// let mut postgres = Postgres::start_with(&lazy).await?;
+/// postgres.kill()?; // what was committed lately is gone
+/// postgres.start_again().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Postgres(Server);
+
+impl Postgres {
+    /// Starts one with its own defaults.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with further settings, as in `postgresql.conf`.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start; a setting that it does not know is shown in the error.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        let folders = installed();
+        let initdb = program::find("initdb", &folders, PACKAGE)?;
+        let server = program::find("postgres", &folders, PACKAGE)?;
+        let user = User::instead_of_root("postgres", PACKAGE)?;
+        let port = Port::free()?;
+        let folder = Folder::new(user)?;
+        let mut prepare = program::command(&initdb, user);
+        prepare.args(["--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8"]);
+        prepare.args(["--locale=C.UTF-8", "--no-sync", "--no-instructions"]);
+        program::run(prepare, folder.path()).await?;
+        let mut command = program::command(&server, user);
+        command.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        command.arg("-c").arg(format!("port={}", port.number()));
+        for (name, value) in settings {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        let recipe = Recipe {
+            name: "PostgreSQL",
+            url: format!("postgres://postgres@127.0.0.1:{}/postgres", port.number()),
+            protocol: Protocol::Postgres,
+            graceful: Signal::INT, // "fast": it ends its sessions
+            commands: vec![command],
+            // Its process id may by now be somebody else's.
+            stale: &["data/postmaster.pid"],
+        };
+        Ok(Self(Server::start(recipe, port, folder).await?))
+    }
+}
+
+/// Where Debian puts the versions, the newest first.
+fn installed() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<_> = folders
+        .filter_map(|folder| {
+            Some((folder.file_name().to_str()?.parse::<u32>().ok()?, folder.path().join("bin")))
+        })
+        .collect();
+    versions.sort();
+    versions.into_iter().rev().map(|(_, folder)| folder).collect()
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl DerefMut for Postgres {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.0
+    }
+}
