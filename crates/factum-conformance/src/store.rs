@@ -54,8 +54,15 @@ pub trait StoreFixture: Send + Sync {
         source: &str,
     ) -> impl Future<Output = Option<Mark>> + Send;
 
-    /// Lets leases grow older by `by`, without waiting for it.
+    /// Lets leases, and the presence of relays, grow older by `by`, without waiting for it.
     fn age_leases(&self, store: &Self::Store, by: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Lets leases, and the presence of relays, end later by `by`, as when the store's clock is set back. `false`: its
+    /// clock cannot be.
+    fn postpone_leases(&self, store: &Self::Store, by: Duration) -> impl Future<Output = bool> + Send {
+        let _ = (store, by);
+        async { false }
+    }
 
     /// Prepares the store so that the next statement on this connection may end its transaction, runs such a statement,
     /// and swallows the error, as a careless handler would. Asked only where
@@ -136,6 +143,7 @@ macro_rules! store_suite {
             outbox: envelopes_stand_in_the_order_in_which_they_were_announced,
                 a_read_takes_the_buckets_it_was_asked_for_and_no_other,
                 a_read_begins_above_the_floor,
+                a_read_leaves_out_what_the_caller_has_in_hand,
                 a_read_stops_at_so_many_rows_and_so_many_bytes,
                 every_attribute_and_every_byte_survives_the_round_trip,
                 a_commit_that_announces_gives_a_hint;
@@ -143,12 +151,16 @@ macro_rules! store_suite {
                 an_expired_lease_changes_hands_under_a_higher_epoch,
                 settling_deletes_what_is_listed_and_nothing_else,
                 a_late_relay_settles_nothing,
-                refused_tries_are_counted;
+                refused_tries_are_counted,
+                relays_that_come_and_go_share_the_buckets,
+                a_relay_that_has_died_is_no_longer_counted,
+                f_45_a_lease_that_ends_too_far_ahead_has_expired;
             dead_letters: a_parked_key_waits_and_others_go_on,
                 a_skipped_envelope_lets_its_key_go_on,
                 a_halted_outbox_gives_nothing_until_a_person_acts,
                 a_requeued_envelope_goes_before_what_waited_behind_it,
                 a_discarded_envelope_frees_its_key,
+                a_read_tells_that_something_was_put_back_or_discarded,
                 a_dead_letter_keeps_every_attribute;
             claims: f_74_an_event_is_a_duplicate_however_much_came_after_it,
                 an_event_is_first_once_and_a_duplicate_ever_after,

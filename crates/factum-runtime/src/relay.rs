@@ -8,8 +8,9 @@ mod stats;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
-use factum::integration::OnDeadLetter;
+use factum::integration::{Durability, OnDeadLetter};
 use factum::port::OutboxStore;
 use factum::{Error, EventBus};
 
@@ -20,7 +21,7 @@ use self::driver::Driver;
 pub use self::stats::{RelayCounts, RelayStats};
 
 /// Moves what one store's outbox holds to one bus. Every relay is the same: any number may run on one store, in any
-/// number of processes. Each takes by lease what is free, so that the first does the work and the next stands by.
+/// number of processes. They share the buckets evenly, and anew whenever one comes, goes or dies.
 ///
 /// It needs a tokio runtime whose time driver is enabled, and stays on the task that runs it.
 pub struct Relay {
@@ -68,6 +69,10 @@ impl Relay {
         check(&self.options).map_err(|why| Error::Misconfigured { what: "the relay".into(), why })?;
         let able = self.bus.capabilities();
         self.options.fail_stop = able.fail_stop;
+        if able.durability == Durability::Handled {
+            // It answers when subscribers are done, however long they take.
+            self.options.publish_deadline = Duration::MAX;
+        }
         let owner = format!("relay-{}-{:016x}", std::process::id(), random());
         tracing::info!(%owner, durability = ?able.durability, ordered = able.ordered, fail_stop = able.fail_stop, "relay");
         Driver::new(self, owner.into()).run(shutdown).await;
@@ -97,6 +102,9 @@ fn check(options: &RelayOptions) -> Result<(), String> {
     if options.rescan < options.poll_least {
         let rescan = options.rescan;
         return Err(format!("it reads from the start every {rescan:?}, more often than it polls"));
+    }
+    if options.publish_deadline.is_zero() {
+        return Err("the bus gets no time to answer: `publish_deadline` is 0".into());
     }
     if renew.is_zero() || options.take_over.is_zero() {
         return Err("leases are asked for without a pause: `renew` and `take_over` are above 0".into());

@@ -18,6 +18,13 @@ const BACKLOG: &str = "SELECT
     (SELECT count(*) FROM factum_dead_letter WHERE state = 'dead'),
     (SELECT count(*) FROM factum_dead_letter WHERE state <> 'dead')";
 
+/// Tells relays that rows may have appeared anywhere.
+async fn turn_over(db: &mut SqliteConnection) -> Result<(), Error> {
+    let sql = "UPDATE factum_meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'";
+    sqlx::query(sql).execute(db).await?;
+    Ok(())
+}
+
 async fn backlog(db: &mut SqliteConnection) -> Result<Backlog, Error> {
     let row = sqlx::query(BACKLOG).fetch_one(db).await?;
     let count = |at: usize| row.try_get::<i64, _>(at).map(i64::unsigned_abs);
@@ -59,6 +66,7 @@ impl Inspect for Sqlite {
                 Side::Relay => dead_letters::put_back(db, source, id).await?,
                 Side::Subscription(name) => dead_letters::release(db, name, source, id).await?,
             };
+            turn_over(db).await?;
             Sqlite::finish(held).await?;
             self.wake();
             Ok(found)
@@ -75,6 +83,7 @@ impl Inspect for Sqlite {
             let mut held = self.write("discard a dead letter").await?;
             let side = dead_letters::side_name(side);
             let found = dead_letters::remove(held.connection(), side, source, id, "dead").await?;
+            turn_over(held.connection()).await?;
             Sqlite::finish(held).await?;
             self.wake();
             Ok(found)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use factum::port::{Lease, OutboxRow, OutboxStore, Read, Settlement, read_back};
+use factum::port::{Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back};
 use factum::{BoxError, BoxFuture, Envelope};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, Row as _, SqliteConnection};
@@ -76,27 +76,50 @@ macro_rules! now {
     };
 }
 
+/// `?1` the owner, `?2` for how long, `?3` how many buckets at most, `?4` the buckets to give back.
+///
+/// A lease that ends later than its own length from now has expired: the clock was set back.
 const LEASE: &str = concat!(
-    "UPDATE factum_lease SET epoch = epoch + (owner IS NOT ?1), owner = ?1, until = ",
+    "DELETE FROM factum_relay WHERE until <= ",
     now!(),
-    " + ?2 WHERE owner IS NULL OR owner = ?1 OR until <= ",
+    " OR until > ",
     now!(),
-    " RETURNING bucket, epoch"
+    " + lasts;
+    INSERT INTO factum_relay (owner, until, lasts) VALUES (?1, ",
+    now!(),
+    " + ?2, ?2) ON CONFLICT DO UPDATE SET until = excluded.until, lasts = excluded.lasts;
+    UPDATE factum_lease SET owner = NULL WHERE owner = ?1 AND (?4 >> bucket) & 1;
+    UPDATE factum_lease SET until = ",
+    now!(),
+    " + ?2, lasts = ?2 WHERE owner = ?1;
+    UPDATE factum_lease SET owner = ?1, epoch = epoch + 1, lasts = ?2, until = ",
+    now!(),
+    " + ?2 WHERE bucket IN (
+        SELECT bucket FROM factum_lease
+        WHERE owner IS NULL OR owner <> ?1 AND (until <= ",
+    now!(),
+    " OR until > ",
+    now!(),
+    " + lasts)
+        ORDER BY bucket LIMIT max(0, ?3 - (SELECT count(*) FROM factum_lease WHERE owner = ?1)));
+    SELECT relays, bucket, epoch
+    FROM (SELECT count(*) AS relays FROM factum_relay) LEFT JOIN factum_lease ON owner = ?1 ORDER BY bucket"
 );
 
-/// Sizes are summed before data is read, so that a batch takes no more memory than it may.
+/// The generation, and then a row or none. Sizes are summed before data is read, so that a batch takes no more memory
+/// than it may.
 const READ: &str = concat!(
     "WITH next AS (
         SELECT seq, length(data) AS bytes FROM factum_outbox AS o
-        WHERE seq > ?1 AND (?2 >> bucket) & 1
+        WHERE seq > ?1 AND (?2 >> bucket) & 1 AND seq NOT IN (SELECT value FROM json_each(?5))
           AND NOT EXISTS (SELECT 1 FROM factum_dead_letter WHERE side = ':relay' AND holds = 2)
           AND NOT EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
               AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id))
         ORDER BY seq LIMIT ?3),
     sized AS (SELECT seq, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - bytes AS before FROM next)
-    SELECT seq, bucket, attempts, ",
+    SELECT (SELECT CAST(value AS INTEGER) FROM factum_meta WHERE name = 'generation'), seq, bucket, attempts, ",
     columns!(),
-    " FROM factum_outbox WHERE seq IN (SELECT seq FROM sized WHERE before < ?4) ORDER BY seq"
+    " FROM (SELECT 1) LEFT JOIN factum_outbox ON seq IN (SELECT seq FROM sized WHERE before < ?4) ORDER BY seq"
 );
 
 /// Rows `?1` (a JSON list) whose bucket's lease is still `?2`'s, with the epochs of `?3` (a JSON list of pairs).
@@ -134,42 +157,41 @@ const GONE: &str =
     concat!("DELETE FROM factum_outbox WHERE ", fenced!("SELECT value ->> 0 FROM json_each(?1)"));
 
 impl OutboxStore for Sqlite {
-    fn lease<'a>(
-        &'a self,
-        owner: &'a str,
-        duration: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Lease>, BoxError>> {
+    fn lease<'a>(&'a self, owner: &'a str, asked: Asked) -> BoxFuture<'a, Result<Leased, BoxError>> {
         Box::pin(async move {
-            let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2);
             let mut held = self.write("relay: lease").await?;
-            let query = sqlx::query(LEASE).bind(owner).bind(millis);
+            let query = sqlx::query(LEASE)
+                .bind(owner)
+                .bind(i64::try_from(asked.duration.as_millis()).unwrap_or(i64::MAX / 4))
+                .bind(i64::try_from(asked.most).unwrap_or(i64::MAX))
+                .bind(asked.give_back.bits().cast_signed());
             let rows = query.fetch_all(held.connection()).await?;
             Sqlite::finish(held).await?;
-            let mut leases = rows.iter().map(lease).collect::<Result<Vec<_>, _>>()?;
-            leases.sort_unstable();
-            Ok(leases)
+            Ok(leased(&rows)?)
         })
     }
 
     fn release<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(async move {
             let mut held = self.write("relay: release").await?;
-            let sql = "UPDATE factum_lease SET owner = NULL, until = 0 WHERE owner = ?";
+            let sql = "DELETE FROM factum_relay WHERE owner = ?1;
+                UPDATE factum_lease SET owner = NULL, until = 0 WHERE owner = ?1";
             sqlx::query(sql).bind(owner).execute(held.connection()).await?;
             Sqlite::finish(held).await
         })
     }
 
-    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Vec<OutboxRow>, BoxError>> {
+    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Found, BoxError>> {
         Box::pin(async move {
             let mut held = self.shared.readers.take().await?;
             let query = sqlx::query(READ)
                 .bind(read.above)
                 .bind(read.buckets.bits().cast_signed())
                 .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
-                .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX));
+                .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX))
+                .bind(serde_json::to_string(&read.except)?);
             let rows = query.fetch_all(held.connection()).await?;
-            Ok(rows.iter().map(|row| outbox_row(row, &self.shared)).collect::<Result<_, _>>()?)
+            Ok(found(&rows, &self.shared)?)
         })
     }
 
@@ -229,19 +251,37 @@ fn changes(settlement: &Settlement) -> Result<Vec<(&'static str, String)>, BoxEr
     Ok(changes)
 }
 
-fn lease(row: &SqliteRow) -> Result<Lease, sqlx::Error> {
-    Ok(Lease { bucket: row.try_get(0)?, epoch: row.try_get(1)? })
+fn leased(rows: &[SqliteRow]) -> Result<Leased, sqlx::Error> {
+    let mut leased = Leased::default();
+    for row in rows {
+        leased.relays = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
+        if let Some(bucket) = row.try_get(1)? {
+            leased.leases.push(Lease { bucket, epoch: row.try_get(2)? });
+        }
+    }
+    Ok(leased)
 }
 
-fn outbox_row(row: &SqliteRow, shared: &Shared) -> Result<OutboxRow, Error> {
-    let seq = row.try_get(0)?;
-    let mut envelope = rows::read(row, 3, "factum_outbox")?;
+fn found(rows: &[SqliteRow], shared: &Shared) -> Result<Found, Error> {
+    // Writers take turns: none commits below what another has committed.
+    let mut found = Found { rows: Vec::with_capacity(rows.len()), floor: i64::MAX, generation: 0 };
+    for row in rows {
+        found.generation = row.try_get(0)?;
+        if let Some(seq) = row.try_get(1)? {
+            found.rows.push(outbox_row(row, seq, shared)?);
+        }
+    }
+    Ok(found)
+}
+
+fn outbox_row(row: &SqliteRow, seq: i64, shared: &Shared) -> Result<OutboxRow, Error> {
+    let mut envelope = rows::read(row, 4, "factum_outbox")?;
     envelope.sequence = Some(rows::sequence(&shared.incarnation, seq));
     let source = envelope.source.clone();
     Ok(OutboxRow {
         seq,
-        bucket: row.try_get(1)?,
-        attempts: row.try_get(2)?,
+        bucket: row.try_get(2)?,
+        attempts: row.try_get(3)?,
         envelope: read_back(envelope, source),
     })
 }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::writer::Writer;
 
 /// Each step brings a file from the version that is its index to the next.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, RELAYS_SHARE];
 
 const MIGRATIONS: &str = "
 CREATE TABLE IF NOT EXISTS factum_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT";
@@ -124,6 +124,18 @@ CREATE TABLE factum_document (
     body TEXT NOT NULL,
     PRIMARY KEY (collection, id)
 ) STRICT;
+";
+
+/// Who is at work, so that relays divide the buckets; how long a lease lasts, so that a clock that was set back is
+/// noticed; and how often dead letters were put back or discarded.
+const RELAYS_SHARE: &str = "
+CREATE TABLE factum_relay (
+    owner TEXT PRIMARY KEY,
+    until INTEGER NOT NULL,
+    lasts INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE factum_lease ADD COLUMN lasts INTEGER NOT NULL DEFAULT 0;
+INSERT INTO factum_meta VALUES ('generation', '0');
 ";
 
 /// Brings the tables up to date, and answers the file's incarnation. Several processes may do it at once: whoever comes

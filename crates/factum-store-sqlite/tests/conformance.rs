@@ -16,6 +16,15 @@ async fn begin(store: &Sqlite, access: Access) -> Tx {
     store.begin(&Intent { access, who: "the fixture".into() }).await.expect("a transaction")
 }
 
+/// Lets leases, and the presence of relays, end so many milliseconds later.
+async fn postpone(store: &Sqlite, by: i64) {
+    let mut tx = begin(store, Access::Write).await;
+    let db = Sqlite::connection(&mut tx).await.expect("a connection");
+    let sql = "UPDATE factum_lease SET until = until + ?1; UPDATE factum_relay SET until = until + ?1";
+    sqlx::query(sql).bind(by).execute(db).await.expect("leases");
+    Sqlite::commit(tx, Vec::new()).await.expect("it commits");
+}
+
 impl StoreFixture for Files {
     type Store = Sqlite;
 
@@ -45,11 +54,12 @@ impl StoreFixture for Files {
     }
 
     async fn age_leases(&self, store: &Sqlite, by: Duration) {
-        let mut tx = begin(store, Access::Write).await;
-        let db = Sqlite::connection(&mut tx).await.expect("a connection");
-        let query = sqlx::query("UPDATE factum_lease SET until = until - ?").bind(by.as_millis() as i64);
-        query.execute(db).await.expect("leases");
-        Sqlite::commit(tx, Vec::new()).await.expect("it commits");
+        postpone(store, -(by.as_millis() as i64)).await;
+    }
+
+    async fn postpone_leases(&self, store: &Sqlite, by: Duration) -> bool {
+        postpone(store, by.as_millis() as i64).await;
+        true
     }
 
     async fn break_transaction(&self, _: &Sqlite, connection: &mut SqliteConnection) {

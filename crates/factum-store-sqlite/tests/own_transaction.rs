@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use factum::Envelope;
 use factum::integration::{Inspect as _, OnDeadLetter};
-use factum::port::{BucketSet, Claim, Claiming, GivenUp, OutboxStore as _, Read, Settlement};
+use factum::port::{Asked, BucketSet, Claim, Claiming, GivenUp, OutboxStore as _, Read, Settlement};
 use factum_store_sqlite::{append, claim};
 use sqlx::Connection as _;
 use support::File;
@@ -18,6 +18,12 @@ fn envelope(n: usize) -> Envelope {
     envelope.partitionkey = Some(format!("key {n}").into());
     envelope.extensions.insert("tenant".into(), "ten\"ant".into());
     envelope
+}
+
+const ASKED: Asked = Asked { duration: Duration::from_secs(10), most: 64, give_back: BucketSet::NONE };
+
+fn everything() -> Read {
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 10_000, bytes_max: 1 << 30 }
 }
 
 #[tokio::test]
@@ -40,10 +46,7 @@ async fn an_append_commits_with_the_transaction_and_wakes_by_hand() {
     let (read, _) = tokio::join!(
         async {
             other.hint().await;
-            other
-                .read(Read { buckets: BucketSet::ALL, above: 0, rows_max: 10, bytes_max: 1 << 20 })
-                .await
-                .unwrap()
+            other.read(everything()).await.unwrap().rows
         },
         async { store.wake() }
     );
@@ -59,8 +62,7 @@ async fn more_envelopes_than_sqlite_has_parameters_are_appended_in_order() {
     let store = file.store().await;
     let envelopes: Vec<_> = (0..2_500).map(envelope).collect();
     append(&mut file.look().await, &envelopes).await.unwrap();
-    let read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 10_000, bytes_max: 1 << 30 };
-    let rows = store.read(read).await.unwrap();
+    let rows = store.read(everything()).await.unwrap().rows;
     let ids: Vec<_> = rows.iter().map(|row| row.envelope.id.clone()).collect();
     assert_eq!(ids, envelopes.iter().map(|envelope| envelope.id.clone()).collect::<Vec<_>>());
 }
@@ -83,11 +85,10 @@ async fn a_claim_is_first_once() {
 async fn an_event_that_is_given_up_again_keeps_nothing_from_being_settled() {
     let file = File::new();
     let store = file.store().await;
-    let leases = store.lease("relay", Duration::from_secs(10)).await.unwrap();
+    let leases = store.lease("relay", ASKED).await.unwrap().leases;
     for _ in 0..2 {
         append(&mut file.look().await, &[envelope(1), envelope(2)]).await.unwrap();
-        let read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 10, bytes_max: 1 << 20 };
-        let rows = store.read(read).await.unwrap();
+        let rows = store.read(everything()).await.unwrap().rows;
         let given_up =
             GivenUp { seq: rows[0].seq, attempts: 25, reason: "no".into(), policy: OnDeadLetter::Skip };
         let settlement =

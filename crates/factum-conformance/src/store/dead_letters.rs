@@ -5,13 +5,13 @@ use factum::integration::{Inspect as _, OnDeadLetter, Side};
 use factum::port::{GivenUp, OutboxStore as _, Settlement};
 
 use super::outbox::assert_same;
-use super::support::{HERE, LONG, announce, outbox, texts};
+use super::support::{ALL, HERE, announce, lease, outbox, texts};
 use super::{StoreFixture, WholeStore};
 
 /// Announces `a 1`, `b 1`, `a 2`, `b 2`, and gives `a 1` up; answers its id.
 async fn give_up_the_first<S: WholeStore>(store: &S, policy: OnDeadLetter) -> EventId {
     announce(store, &[("a", "a 1"), ("b", "b 1"), ("a", "a 2"), ("b", "b 2")]).await;
-    let leases = store.lease("one", LONG).await.unwrap();
+    let leases = lease(store, "one").await;
     let first = outbox(store).await.remove(0);
     let given_up = vec![GivenUp { seq: first.seq, attempts: 12, reason: "too large".into(), policy }];
     let settlement = Settlement { given_up, ..Settlement::default() };
@@ -80,7 +80,7 @@ pub async fn a_dead_letter_keeps_every_attribute<F: StoreFixture>(fixture: &F) {
     let store = fixture.fresh().await;
     announce(&store, &[("o'key \u{1F4BF}", "te\"xt \u{202e}")]).await;
     let row = outbox(&store).await.remove(0);
-    let leases = store.lease("one", LONG).await.unwrap();
+    let leases = lease(&store, "one").await;
     let reason = "o'reason \u{1F4BF}".to_owned();
     let given_up =
         vec![GivenUp { seq: row.seq, attempts: 1, reason: reason.clone(), policy: OnDeadLetter::Park }];
@@ -93,4 +93,25 @@ pub async fn a_dead_letter_keeps_every_attribute<F: StoreFixture>(fixture: &F) {
     let again = outbox(&store).await.remove(0);
     assert_eq!(again.seq, row.seq);
     assert_same(&again.envelope, &row.envelope);
+}
+
+/// A relay that has read on begins again: what appears below may be older than what it would take next of a key.
+pub async fn a_read_tells_that_something_was_put_back_or_discarded<F: StoreFixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let generation = async || store.read(ALL).await.unwrap().generation;
+    let before = generation().await;
+    let id = give_up_the_first(&store, OnDeadLetter::Park).await;
+    assert_eq!(generation().await, before);
+    assert!(store.requeue(&Side::Relay, HERE, &id).await.unwrap());
+    let requeued = generation().await;
+    assert!(requeued > before);
+    announce(&store, &[("a", "a 3")]).await;
+    assert_eq!(generation().await, requeued);
+    let leases = lease(&store, "one").await;
+    let first = outbox(&store).await.remove(0);
+    let given_up =
+        vec![GivenUp { seq: first.seq, attempts: 12, reason: "again".into(), policy: OnDeadLetter::Halt }];
+    store.settle("one", &leases, &Settlement { given_up, ..Settlement::default() }).await.unwrap();
+    assert!(store.discard(&Side::Relay, HERE, &id).await.unwrap());
+    assert!(generation().await > requeued);
 }

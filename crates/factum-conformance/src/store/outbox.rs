@@ -32,11 +32,11 @@ pub async fn a_read_takes_the_buckets_it_was_asked_for_and_no_other<F: StoreFixt
     announce(&store, &events).await;
     let all = outbox(&store).await;
     let some: BucketSet = all.iter().take(3).map(|row| row.bucket).collect();
-    let read = store.read(Read { buckets: some, ..ALL }).await.unwrap();
+    let read = store.read(Read { buckets: some, ..ALL }).await.unwrap().rows;
     let expected: Vec<_> = all.iter().filter(|row| some.contains(row.bucket)).map(|row| row.seq).collect();
     assert_eq!(read.iter().map(|row| row.seq).collect::<Vec<_>>(), expected);
     assert!((3..40).contains(&read.len()), "{}", read.len());
-    assert!(store.read(Read { buckets: BucketSet::default(), ..ALL }).await.unwrap().is_empty());
+    assert!(store.read(Read { buckets: BucketSet::default(), ..ALL }).await.unwrap().rows.is_empty());
 }
 
 /// The floor is exclusive.
@@ -45,10 +45,26 @@ pub async fn a_read_begins_above_the_floor<F: StoreFixture>(fixture: &F) {
     announce(&store, &[("a", "1"), ("a", "2"), ("a", "3")]).await;
     let rows = outbox(&store).await;
     for (at, row) in rows.iter().enumerate() {
-        let above = store.read(Read { above: row.seq, ..ALL }).await.unwrap();
+        let above = store.read(Read { above: row.seq, ..ALL }).await.unwrap().rows;
         assert_eq!(above.len(), 2 - at);
         assert!(above.iter().all(|other| other.seq > row.seq));
     }
+}
+
+/// Wherever the store begins.
+pub async fn a_read_leaves_out_what_the_caller_has_in_hand<F: StoreFixture>(fixture: &F) {
+    let store = fixture.fresh().await;
+    let texts: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let events: Vec<_> = texts.iter().map(|text| ("a", text.as_str())).collect();
+    announce(&store, &events).await;
+    let all: Vec<i64> = outbox(&store).await.iter().map(|row| row.seq).collect();
+    let except: Vec<i64> = all.iter().copied().step_by(3).collect();
+    let rest: Vec<i64> = all.iter().copied().filter(|seq| !except.contains(seq)).collect();
+    let found = store.read(Read { except: except.clone(), ..ALL }).await.unwrap();
+    assert_eq!(found.rows.iter().map(|row| row.seq).collect::<Vec<_>>(), rest);
+    let few = store.read(Read { except, rows_max: 5, ..ALL }).await.unwrap();
+    assert_eq!(few.rows.iter().map(|row| row.seq).collect::<Vec<_>>(), rest[..5]);
+    assert!(store.read(Read { except: all, ..ALL }).await.unwrap().rows.is_empty());
 }
 
 /// Limits hold, and one row comes however large it is.
@@ -56,9 +72,9 @@ pub async fn a_read_stops_at_so_many_rows_and_so_many_bytes<F: StoreFixture>(fix
     let store = fixture.fresh().await;
     let large = "x".repeat(10_000);
     announce(&store, &[("a", &large), ("a", &large), ("a", &large), ("a", &large)]).await;
-    assert_eq!(store.read(Read { rows_max: 3, ..ALL }).await.unwrap().len(), 3);
-    assert_eq!(store.read(Read { bytes_max: 1, ..ALL }).await.unwrap().len(), 1);
-    let some = store.read(Read { bytes_max: 25_000, ..ALL }).await.unwrap().len();
+    assert_eq!(store.read(Read { rows_max: 3, ..ALL }).await.unwrap().rows.len(), 3);
+    assert_eq!(store.read(Read { bytes_max: 1, ..ALL }).await.unwrap().rows.len(), 1);
+    let some = store.read(Read { bytes_max: 25_000, ..ALL }).await.unwrap().rows.len();
     assert!((2..=3).contains(&some), "{some}");
 }
 

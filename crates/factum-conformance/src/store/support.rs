@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use factum::integration::{DeadLetter, Side};
-use factum::port::{BucketSet, OutboxRow, Read};
+use factum::port::{Asked, BucketSet, Lease, OutboxRow, Read};
 use factum::{BoxError, Dispatcher, Envelope, IntegrationEvent as _, Subscription, Timestamp, Work};
 
 use super::WholeStore;
@@ -34,10 +34,18 @@ pub(super) fn work_with<S: WholeStore>(store: &S, dispatcher: Dispatcher<S>) -> 
 }
 
 pub(super) const ALL: Read =
-    Read { buckets: BucketSet::ALL, above: 0, rows_max: 10_000, bytes_max: 64 << 20 };
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 10_000, bytes_max: 64 << 20 };
+
+/// Every bucket that is free.
+pub(super) const EVERYTHING: Asked = Asked { duration: LONG, most: 64, give_back: BucketSet::NONE };
+
+/// What `owner` holds after asking for everything.
+pub(super) async fn lease<S: WholeStore>(store: &S, owner: &str) -> Vec<Lease> {
+    store.lease(owner, EVERYTHING).await.expect("the store leases").leases
+}
 
 pub(super) async fn outbox<S: WholeStore>(store: &S) -> Vec<OutboxRow> {
-    store.read(ALL).await.expect("the outbox can be read")
+    store.read(ALL).await.expect("the outbox can be read").rows
 }
 
 /// Of the rows in the outbox.
@@ -156,7 +164,7 @@ impl Watch {
             async move {
                 let mut seen = vec![0];
                 while !stop.load(Ordering::SeqCst) {
-                    let rows = store.read(ALL).await?.len();
+                    let rows = store.read(ALL).await?.rows.len();
                     let backlog = store.backlog().await?.outbox;
                     seen.extend([rows, usize::try_from(backlog)?]);
                     looks.fetch_add(1, Ordering::SeqCst);

@@ -4,7 +4,7 @@ use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
-use factum::port::{Lease, OutboxRow, OutboxStore, Read, Settlement};
+use factum::port::{Asked as Leases, Found, Lease, Leased, OutboxStore, Read, Settlement};
 use factum::protocol::relay::{Input, Output, Relay as Machine, Report};
 use factum::{BoxError, BoxFuture};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -19,13 +19,13 @@ pub(super) struct Driver {
     machine: Machine,
     store: Arc<dyn OutboxStore>,
     owner: Arc<str>,
-    lease_for: Duration,
     began: Instant,
     publishing: Publishing,
     stats: RelayStats,
-    leasing: Asked<Vec<Lease>>,
-    reading: Asked<Vec<OutboxRow>>,
+    leasing: Asked<Leased>,
+    reading: Asked<Found>,
     settling: Asked<usize>,
+    cleaning: Asked<bool>,
     releasing: Asked<()>,
     outputs: Vec<Output>,
     done: bool,
@@ -34,22 +34,23 @@ pub(super) struct Driver {
 /// What was ready first.
 enum Ready {
     Input(Input),
-    Rows(Vec<OutboxRow>),
+    Found(Found),
 }
 
 impl Driver {
     pub(super) fn new(relay: Relay, owner: Arc<str>) -> Self {
+        let deadline = relay.options.publish_deadline;
         Self {
-            lease_for: relay.options.lease,
             machine: Machine::new(relay.options),
             store: relay.store,
             owner,
             began: Instant::now(),
-            publishing: Publishing::new(relay.bus),
+            publishing: Publishing::new(relay.bus, deadline),
             stats: relay.stats,
             leasing: None,
             reading: None,
             settling: None,
+            cleaning: None,
             releasing: None,
             outputs: Vec::new(),
             done: false,
@@ -95,7 +96,7 @@ impl Driver {
 
     /// Whatever the store or the bus have to say next. Dropped half-way it loses nothing.
     async fn ready(&mut self) -> Ready {
-        let Self { publishing, leasing, reading, settling, releasing, .. } = self;
+        let Self { publishing, leasing, reading, settling, cleaning, releasing, .. } = self;
         let input = tokio::select! {
             answer = answer(leasing) => match answer {
                 Ok(leases) => Input::Leased(leases),
@@ -106,8 +107,12 @@ impl Driver {
                 Err(error) => failed("settle", &error, Input::SettleFailed),
             },
             answer = answer(reading) => match answer {
-                Ok(rows) => return Ready::Rows(rows),
+                Ok(found) => return Ready::Found(found),
                 Err(error) => failed("read", &error, Input::ReadFailed),
+            },
+            answer = answer(cleaning) => match answer {
+                Ok(more) => Input::CleanedUp(more),
+                Err(error) => failed("clean up", &error, Input::CleanedUp(false)),
             },
             answer = answer(releasing) => match answer {
                 Ok(()) => Input::Released,
@@ -120,7 +125,9 @@ impl Driver {
 
     fn take(&mut self, ready: Ready) {
         let input = match ready {
-            Ready::Rows(rows) => Input::Rows(self.publishing.keep(rows)),
+            Ready::Found(Found { rows, floor, generation }) => {
+                Input::Found { rows: self.publishing.keep(rows), floor, generation }
+            }
             Ready::Input(input) => input,
         };
         match &input {
@@ -137,7 +144,7 @@ impl Driver {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Lease => self.lease(),
+            Output::Lease(asked) => self.lease(asked),
             Output::Read(read) => self.read(read),
             Output::Publish(batch) => {
                 let envelopes = self.publishing.begin(batch);
@@ -145,15 +152,24 @@ impl Driver {
             }
             Output::Forget(seqs) => self.publishing.forget(&seqs),
             Output::Settle(leases, settlement) => self.settle(leases, settlement),
+            Output::CleanUp => self.clean_up(),
             Output::Release => self.release(),
-            Output::Report(report) => tell(&report),
+            Output::Report(report) => {
+                self.stats.reported(&report);
+                tell(&report);
+            }
             Output::Done => self.done = true,
         }
     }
 
-    fn lease(&mut self) {
-        let (store, owner, duration) = (Arc::clone(&self.store), Arc::clone(&self.owner), self.lease_for);
-        self.leasing = Some(Box::pin(async move { store.lease(&owner, duration).await }));
+    fn lease(&mut self, asked: Leases) {
+        let (store, owner) = (Arc::clone(&self.store), Arc::clone(&self.owner));
+        self.leasing = Some(Box::pin(async move { store.lease(&owner, asked).await }));
+    }
+
+    fn clean_up(&mut self) {
+        let store = Arc::clone(&self.store);
+        self.cleaning = Some(Box::pin(async move { store.clean_up().await }));
     }
 
     fn read(&mut self, read: Read) {
@@ -169,7 +185,7 @@ impl Driver {
     fn release(&mut self) {
         let (store, owner) = (Arc::clone(&self.store), Arc::clone(&self.owner));
         // What is still on its way must not come after the release, and take the leases again.
-        (self.leasing, self.reading, self.settling) = (None, None, None);
+        (self.leasing, self.reading, self.settling, self.cleaning) = (None, None, None, None);
         self.releasing = Some(Box::pin(async move { store.release(&owner).await }));
     }
 }
@@ -201,6 +217,7 @@ fn tell(report: &Report) {
         Report::Unreachable(reason) => {
             tracing::warn!(reason, "the bus does not answer; envelopes wait in the outbox")
         }
+        Report::Shared { relays, buckets } => tracing::info!(relays, buckets, "buckets are shared out anew"),
         Report::LeasesLost(buckets) => tracing::warn!(buckets, "leases ran out or were taken over"),
         Report::TooManyKeys => {
             tracing::warn!("too many keys are in trouble at once; reading waits for some of them")

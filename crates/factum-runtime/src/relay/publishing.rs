@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use factum::integration::{Answer, Confirm, Publication};
 use factum::port::OutboxRow;
@@ -15,6 +16,8 @@ const ANSWERS: usize = 4_096;
 
 pub(super) struct Publishing {
     bus: Arc<dyn EventBus>,
+    /// How long the bus may take to accept a batch, and to answer.
+    deadline: Duration,
     /// The envelopes of rows that wait for their turn; none that was handed over.
     kept: HashMap<i64, Committed<Envelope>>,
     /// Batches for which the bus has no room yet, in the order in which they were begun.
@@ -26,7 +29,7 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    pub(super) fn new(bus: Arc<dyn EventBus>) -> Self {
+    pub(super) fn new(bus: Arc<dyn EventBus>, deadline: Duration) -> Self {
         let (unsent, answers) = unbounded_channel();
         let sender = unsent.clone();
         let answered = move |ticket, answer| {
@@ -35,6 +38,7 @@ impl Publishing {
         };
         Self {
             bus,
+            deadline,
             kept: HashMap::new(),
             handing_over: Vec::new(),
             answered: Arc::new(answered),
@@ -79,7 +83,15 @@ impl Publishing {
         }
         let n = publications.len();
         let bus = Arc::clone(&self.bus);
-        self.handing_over.push(Box::pin(async move { bus.publish(publications).await }));
+        let deadline = self.deadline;
+        self.handing_over.push(Box::pin(async move {
+            if deadline == Duration::MAX {
+                return bus.publish(publications).await;
+            }
+            // What it has not taken by then it lets go of: else batches would pile up before a bus that hangs.
+            let taken = tokio::time::timeout(deadline, bus.publish(publications)).await;
+            taken.unwrap_or_else(|_| Err(format!("the bus took no batch within {deadline:?}").into()))
+        }));
         n
     }
 

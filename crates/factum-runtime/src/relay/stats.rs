@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use factum::integration::Answer;
+use factum::protocol::relay::Report;
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -13,6 +14,9 @@ struct Counters {
     retried: AtomicU64,
     settled: AtomicU64,
     kept: AtomicU64,
+    relays: AtomicU64,
+    buckets: AtomicU64,
+    given_up: AtomicU64,
 }
 
 /// Counts of one relay since it began; clones share them.
@@ -34,6 +38,12 @@ pub struct RelayCounts {
     pub settled: u64,
     /// Envelopes in memory that wait for their turn behind others of their key, right now.
     pub kept: u64,
+    /// Relays that share the buckets, this one included, as it knows; 0 before it has heard.
+    pub relays: u64,
+    /// Buckets that it works on, right now.
+    pub buckets: u64,
+    /// Envelopes that became dead letters.
+    pub given_up: u64,
 }
 
 impl RelayStats {
@@ -47,6 +57,9 @@ impl RelayStats {
             retried: count(&self.0.retried),
             settled: count(&self.0.settled),
             kept: count(&self.0.kept),
+            relays: count(&self.0.relays),
+            buckets: count(&self.0.buckets),
+            given_up: count(&self.0.given_up),
         }
     }
 
@@ -60,6 +73,23 @@ impl RelayStats {
 
     pub(super) fn keeps(&self, envelopes: usize) {
         self.0.kept.store(envelopes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn reported(&self, report: &Report) {
+        match report {
+            Report::Shared { relays, buckets } => {
+                self.0.relays.store(*relays as u64, Ordering::Relaxed);
+                self.0.buckets.store(*buckets as u64, Ordering::Relaxed);
+            }
+            Report::LeasesLost(lost) => {
+                let lost = *lost as u64;
+                let _ = self.0.buckets.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |buckets| {
+                    Some(buckets.saturating_sub(lost))
+                });
+            }
+            Report::GivenUp { .. } => _ = self.0.given_up.fetch_add(1, Ordering::Relaxed),
+            _ => {}
+        }
     }
 
     pub(super) fn answered(&self, answers: &[(u64, Answer)]) {

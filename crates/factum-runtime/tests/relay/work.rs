@@ -2,13 +2,20 @@
 
 use factum::integration::{Answer, Inspect as _};
 use factum::memory::MemoryBus;
-use factum::port::{OutboxStore as _, Settlement};
+use factum::memory::MemoryStore;
+use factum::port::{Asked, BucketSet, Lease, OutboxStore as _, Settlement};
 use factum::{Dispatcher, Work};
 use factum_runtime::{Relay, Service, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, pass, relay, start, store};
+
+/// What `owner` holds after asking for everything.
+async fn lease(store: &MemoryStore, owner: &str, seconds: u64) -> Vec<Lease> {
+    let asked = Asked { duration: Duration::from_secs(seconds), most: 64, give_back: BucketSet::NONE };
+    store.lease(owner, asked).await.unwrap().leases
+}
 
 #[tokio::test(start_paused = true)]
 async fn what_was_committed_is_published_in_order_and_leaves_the_outbox() {
@@ -100,7 +107,7 @@ async fn a_shutdown_waits_for_answers_writes_them_down_and_frees_the_buckets() {
     });
     let () = ended;
     assert_eq!(store.backlog().await.unwrap().outbox, 1, "k/1 was not begun any more, and stays");
-    assert_eq!(store.lease("somebody else", Duration::from_secs(1)).await.unwrap().len(), 64);
+    assert_eq!(lease(&store, "somebody else", 1).await.len(), 64);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +125,7 @@ async fn a_shutdown_without_answers_ends_at_its_deadline_and_leaves_the_rows() {
 #[tokio::test(start_paused = true)]
 async fn f_43_a_late_settlement_of_a_relay_that_lost_its_lease_changes_nothing() {
     let (store, bus) = (store(), FakeBus::new(|_, _| Act::Keep));
-    let leases = store.lease("paused", Duration::from_secs(10)).await.unwrap();
+    let leases = lease(&store, "paused", 10).await;
     commit(&store, vec![envelope("k", 0)]).await;
     let heir = start(relay(&store, &bus));
     in_time("the heir", bus.until(|bus| bus.came("k/0") == 1)).await;
@@ -139,7 +146,7 @@ async fn an_answer_that_comes_after_the_lease_was_lost_leaves_the_row_to_its_new
     in_time("it at the bus", bus.until(|bus| bus.came("k/0") == 1)).await;
     // The store's clock says that it slept; somebody else is quicker.
     store.advance_clock(Duration::from_secs(60));
-    assert_eq!(store.lease("heir", Duration::from_secs(600)).await.unwrap().len(), 64);
+    assert_eq!(lease(&store, "heir", 600).await.len(), 64);
     bus.let_go(&Answer::Confirmed);
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(store.backlog().await.unwrap().outbox, 1, "the row is the heir's");

@@ -10,7 +10,9 @@ mod timer;
 pub use ids::{Ids, SystemIds};
 pub use inbox::{Claim, Claiming, InboxStore, Mark, Waiting};
 pub use observer::{Dispatched, HandledDelivery, Observer, Saved};
-pub use outbox::{BucketSet, FailedTry, GivenUp, Lease, OutboxRow, OutboxStore, Read, Settlement};
+pub use outbox::{
+    Asked, BucketSet, FailedTry, Found, GivenUp, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement,
+};
 pub use store::{Access, Intent, NotCommitted, Store};
 pub use timer::Timer;
 

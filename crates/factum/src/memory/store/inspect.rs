@@ -65,6 +65,7 @@ impl Inspect for MemoryStore {
             if let Some(seq) = letter.seq {
                 state.outbox.put(seq, Envelope::clone(&letter.envelope));
             }
+            state.outbox.turn_over();
             drop(state);
             self.0.hint.appended();
             Ok(true)
@@ -78,8 +79,11 @@ impl Inspect for MemoryStore {
         id: &'a EventId,
     ) -> BoxFuture<'a, Result<bool, BoxError>> {
         Box::pin(async move {
-            let found = self.0.state().letters.discard(side, source, id);
+            let mut state = self.0.state();
+            let found = state.letters.discard(side, source, id);
             if found {
+                state.outbox.turn_over();
+                drop(state);
                 self.0.hint.appended();
                 self.0.drain.changed();
             }

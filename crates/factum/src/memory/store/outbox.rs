@@ -8,7 +8,8 @@ use super::letters::{Letter, Letters};
 use super::state::State;
 use crate::integration::{DeadLetter, Side};
 use crate::port::{
-    FailedTry, GivenUp, Ids as _, Lease, OutboxRow, OutboxStore, Read, Settlement, SystemIds, read_back,
+    Asked, FailedTry, Found, GivenUp, Ids as _, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement,
+    SystemIds, read_back,
 };
 use crate::{BoxError, BoxFuture, Envelope, Timestamp};
 
@@ -27,15 +28,31 @@ struct Holder {
     epoch: i64,
 }
 
+impl Holder {
+    fn is(&self, owner: &str) -> bool {
+        self.owner.as_deref() == Some(owner)
+    }
+}
+
 pub(super) struct OutboxTable {
     rows: BTreeMap<i64, Row>,
     last_seq: i64,
     holders: [Holder; 64],
+    /// Who is at work, and until when.
+    relays: BTreeMap<String, Duration>,
+    /// How often something has appeared that was held back, or put back.
+    generation: i64,
 }
 
 impl Default for OutboxTable {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), last_seq: 0, holders: std::array::from_fn(|_| Holder::default()) }
+        Self {
+            rows: BTreeMap::new(),
+            last_seq: 0,
+            holders: std::array::from_fn(|_| Holder::default()),
+            relays: BTreeMap::new(),
+            generation: 0,
+        }
     }
 }
 
@@ -61,29 +78,40 @@ impl OutboxTable {
         self.rows.values().map(|row| &row.envelope)
     }
 
-    fn lease(&mut self, owner: &str, now: Duration, duration: Duration) -> Vec<Lease> {
-        let mut held = Vec::new();
-        for (bucket, holder) in (0..).zip(&mut self.holders) {
-            let is_mine = holder.owner.as_deref() == Some(owner);
-            if !is_mine && holder.owner.is_some() && holder.until > now {
-                continue;
-            }
-            if !is_mine {
-                holder.owner = Some(owner.into());
-                holder.epoch += 1;
-            }
-            holder.until = now + duration;
-            held.push(Lease { bucket, epoch: holder.epoch });
-        }
-        held
+    /// Rows may have appeared anywhere.
+    pub(super) fn turn_over(&mut self) {
+        self.generation += 1;
     }
 
-    fn release(&mut self, owner: &str) {
-        for holder in &mut self.holders {
-            if holder.owner.as_deref() == Some(owner) {
+    fn lease(&mut self, owner: &str, now: Duration, asked: Asked) -> Leased {
+        let until = now + asked.duration;
+        self.relays.retain(|_, until| *until > now);
+        self.relays.insert(owner.into(), until);
+        for bucket in asked.give_back.iter() {
+            let holder = &mut self.holders[usize::from(bucket)];
+            if holder.is(owner) {
                 holder.owner = None;
             }
         }
+        let mut leases = Vec::new();
+        let mut held = self.holders.iter().filter(|holder| holder.is(owner)).count();
+        for (bucket, holder) in (0..).zip(&mut self.holders) {
+            if !holder.is(owner) {
+                if held >= asked.most || holder.owner.is_some() && holder.until > now {
+                    continue;
+                }
+                *holder = Holder { owner: Some(owner.into()), until, epoch: holder.epoch + 1 };
+                held += 1;
+            }
+            holder.until = until;
+            leases.push(Lease { bucket, epoch: holder.epoch });
+        }
+        Leased { leases, relays: self.relays.len() }
+    }
+
+    fn release(&mut self, owner: &str) {
+        self.relays.remove(owner);
+        self.holders.iter_mut().filter(|holder| holder.is(owner)).for_each(|holder| holder.owner = None);
     }
 
     fn read(&self, read: &Read, letters: &Letters) -> Vec<OutboxRow> {
@@ -92,6 +120,7 @@ impl OutboxTable {
         self.rows
             .range(read.above.saturating_add(1)..)
             .filter(|(_, row)| read.buckets.contains(row.bucket))
+            .filter(|(seq, _)| read.except.binary_search(seq).is_err())
             .filter(|(_, row)| is_free || !letters.relay_holds(&row.envelope))
             .take(read.rows_max)
             .take_while(|(_, row)| {
@@ -112,8 +141,7 @@ impl OutboxTable {
     fn may_settle(&self, seq: i64, owner: &str, leases: &[Lease]) -> bool {
         let Some(row) = self.rows.get(&seq) else { return false };
         let holder = &self.holders[usize::from(row.bucket % 64)];
-        holder.owner.as_deref() == Some(owner)
-            && leases.contains(&Lease { bucket: row.bucket, epoch: holder.epoch })
+        holder.is(owner) && leases.contains(&Lease { bucket: row.bucket, epoch: holder.epoch })
     }
 }
 
@@ -159,14 +187,10 @@ impl State {
 }
 
 impl OutboxStore for MemoryStore {
-    fn lease<'a>(
-        &'a self,
-        owner: &'a str,
-        duration: Duration,
-    ) -> BoxFuture<'a, Result<Vec<Lease>, BoxError>> {
+    fn lease<'a>(&'a self, owner: &'a str, asked: Asked) -> BoxFuture<'a, Result<Leased, BoxError>> {
         Box::pin(async move {
             let now = self.0.clock.now();
-            Ok(self.0.state().outbox.lease(owner, now, duration))
+            Ok(self.0.state().outbox.lease(owner, now, asked))
         })
     }
 
@@ -177,13 +201,15 @@ impl OutboxStore for MemoryStore {
         })
     }
 
-    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Vec<OutboxRow>, BoxError>> {
+    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Found, BoxError>> {
         Box::pin(async move {
             let state = self.0.state();
-            match state.letters.is_halted(&Side::Relay) {
-                true => Ok(Vec::new()),
-                false => Ok(state.outbox.read(&read, &state.letters)),
-            }
+            let rows = match state.letters.is_halted(&Side::Relay) {
+                true => Vec::new(),
+                false => state.outbox.read(&read, &state.letters),
+            };
+            // A `seq` is drawn while committing: none appears below another.
+            Ok(Found { rows, floor: i64::MAX, generation: state.outbox.generation })
         })
     }
 

@@ -251,6 +251,22 @@ impl Hand {
         }
     }
 
+    /// Begins nothing more in these buckets: they go to others. What is on its way is answered and written down.
+    pub(super) fn leave(&mut self, of: impl Fn(u8) -> bool, scan: &Scan) {
+        for key in self.keys.all() {
+            if of(self.keys[key].bucket) {
+                self.forget_waiting(key, scan);
+                self.wake(key);
+                let state = &mut self.keys[key];
+                if let Some(seq) = state.wanted.take() {
+                    self.wanting.remove(&(seq, key));
+                }
+                state.missing.range = None;
+                self.look_at(key, scan);
+            }
+        }
+    }
+
     /// A read has looked at everything above one `seq` up to another: what was missed there and was not shown is no
     /// longer in the outbox, or is held by a dead letter.
     pub(super) fn covered(&mut self, above: i64, up_to: i64, number: u64, scan: &Scan) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::integration::{Answer, OnDeadLetter, Source};
-use crate::port::{Lease, OutboxRow, Read, Settlement};
+use crate::port::{Asked, Lease, Leased, OutboxRow, Read, Settlement};
 
 /// What keeps its order: a source and an ordering key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,13 +49,20 @@ impl From<&OutboxRow> for Row {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The store answered [`Output::Lease`]: all that this relay holds now.
-    Leased(Vec<Lease>),
+    /// The store answered [`Output::Lease`].
+    Leased(Leased),
     /// The store failed on it.
     LeaseFailed,
     /// The store answered [`Output::Read`], in `seq` order. The envelopes are kept by `seq` until they are published
     /// or forgotten.
-    Rows(Vec<Row>),
+    Found {
+        /// What it found.
+        rows: Vec<Row>,
+        /// As in [`Found`](crate::port::Found).
+        floor: i64,
+        /// As in [`Found`](crate::port::Found).
+        generation: i64,
+    },
     /// The store failed on it.
     ReadFailed,
     /// The bus answered publications, by ticket.
@@ -66,6 +73,8 @@ pub enum Input {
     Settled(usize),
     /// The store failed on it: some of it, all of it or nothing may have happened.
     SettleFailed,
+    /// The store carried out [`Output::CleanUp`], or failed on it: whether there is more.
+    CleanedUp(bool),
     /// The store carried out [`Output::Release`], or failed on it.
     Released,
     /// A commit of this process may have put something in the outbox.
@@ -85,11 +94,11 @@ pub struct Sent {
     pub ticket: u64,
 }
 
-/// What is to be done. At most one lease, one read and one settle are asked for at a time.
+/// What is to be done. At most one lease, one read, one settle and one cleaning are asked for at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Renew the leases.
-    Lease,
+    Lease(Asked),
     /// Read rows.
     Read(Read),
     /// Hand these to the bus, in this order, after the batches before.
@@ -98,6 +107,8 @@ pub enum Output {
     Forget(Vec<i64>),
     /// Write down what became of rows.
     Settle(Vec<Lease>, Settlement),
+    /// Remove what nobody needs.
+    CleanUp,
     /// Give the leases back.
     Release,
     /// Tell people.
@@ -134,6 +145,13 @@ pub enum Report {
     },
     /// The bus gives no answers: the relay waits.
     Unreachable(String),
+    /// The buckets are shared out anew: so many relays are at work, and this one works on so many buckets.
+    Shared {
+        /// At work, this one included.
+        relays: usize,
+        /// Of this one.
+        buckets: usize,
+    },
     /// The right to publish has run out, or was taken over: so many buckets were lost.
     LeasesLost(usize),
     /// More keys are in trouble than may be remembered: reading waits for some of them.

@@ -6,6 +6,8 @@
 //! confirmation, or a dead letter, takes a row out of the outbox. What it forgets is read again.
 
 mod answers;
+mod cleaning;
+mod deadlines;
 mod hand;
 mod io;
 mod keys;
@@ -25,13 +27,16 @@ use std::time::Duration;
 pub use io::{Input, Key, Output, Report, Row, Sent};
 pub use options::{Options, Size};
 
+use self::cleaning::Cleaning;
+use self::deadlines::Deadlines;
 use self::hand::{Hand, Taken};
-use self::leases::Leases;
+use self::leases::{Change, Leases};
 use self::publishing::Kinds;
 use self::scan::{Brought, Scan};
 use self::settling::Settling;
 use super::Jitter;
-use crate::port::{BucketSet, Lease, Read};
+use crate::integration::Answer;
+use crate::port::{BucketSet, Leased, Read};
 
 /// Where it is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct Relay {
     hand: Hand,
     scan: Scan,
     settling: Settling,
+    deadlines: Deadlines,
+    cleaning: Cleaning,
     kinds: Kinds,
     jitter: Jitter,
     phase: Phase,
@@ -60,6 +67,8 @@ pub struct Relay {
     bus_failures: u32,
     /// The row whose dead letter halts this route, until that is written.
     halting: Option<u64>,
+    /// What the store said last of requeued and discarded rows.
+    generation: Option<i64>,
     crowded: bool,
     crammed_until: Duration,
 }
@@ -72,12 +81,15 @@ impl Relay {
             hand: Hand::default(),
             scan: Scan::new(&options),
             settling: Settling::default(),
+            deadlines: Deadlines::default(),
+            cleaning: Cleaning::default(),
             kinds: Kinds::default(),
             jitter: Jitter::new(options.seed),
             phase: Phase::Running,
             bus_rests_until: Duration::ZERO,
             bus_failures: 0,
             halting: None,
+            generation: None,
             crowded: false,
             crammed_until: Duration::ZERO,
             options,
@@ -91,18 +103,27 @@ impl Relay {
         }
         // First, so that no answer to a lease that has run out counts.
         self.expire(now, out);
+        self.overdue(now, out);
         match input {
-            Input::Leased(leases) => self.leased(&leases, out),
+            Input::Leased(leased) => self.leased(now, &leased, out),
             Input::LeaseFailed => self.leases.failed(now, backoff(&self.options, &mut self.jitter)),
-            Input::Rows(rows) => self.rows(now, &rows, out),
+            Input::Found { rows, floor, generation } => {
+                self.turn_over(generation);
+                self.scan.begins_above(floor);
+                self.rows(now, &rows, out);
+            }
             Input::ReadFailed => {
                 self.scan.failed(now, backoff(&self.options, &mut self.jitter));
                 self.hand.read_is_over();
             }
             Input::Answered(answers) => self.answered(now, answers, out),
             Input::Unreachable(reason) => self.bus_failed(now, reason, out),
-            Input::Settled(changed) => self.settled(now, changed),
+            Input::Settled(changed) => {
+                self.settled(now, changed);
+                self.give_back(now);
+            }
             Input::SettleFailed => self.settling.failed(now, backoff(&self.options, &mut self.jitter)),
+            Input::CleanedUp(more) => self.cleaning.done(now, more, &self.options),
             Input::Released => self.end(out),
             Input::Hint => self.scan.hint(),
             Input::Tick => {}
@@ -122,7 +143,9 @@ impl Relay {
         let settle = self.settling.due_at(self.hand.rows.unanswered(), self.is_closing(), &self.options);
         let rested = self.hand.rested_at().unwrap_or(Duration::MAX);
         let [publish, read] = [self.publish_at(), self.read_at()];
-        [self.leases.wake_at(), closing, settle, rested, publish, read].into_iter().min().unwrap_or(closing)
+        let [answer, clean] = [self.deadlines.wake_at(), self.cleaning.wake_at(self.may_clean())];
+        let all = [self.leases.wake_at(), closing, settle, rested, publish, read, answer, clean];
+        all.into_iter().min().unwrap_or(closing)
     }
 
     /// Rows whose envelopes are kept: those that wait for their turn.
@@ -132,15 +155,19 @@ impl Relay {
 
     fn proceed(&mut self, now: Duration, out: &mut Vec<Output>) {
         self.hand.wake_rested(now, &self.scan);
-        if self.is_at_work() && self.leases.ask(now) {
-            out.push(Output::Lease);
+        if self.is_at_work() {
+            out.extend(self.leases.ask(now, self.is_closing(), &self.options).map(Output::Lease));
         }
         self.publish(now, out);
+        self.deadlines.prune(&self.hand.rows);
         if self.is_at_work() {
             self.settle(now, out);
         }
         self.close(now, out);
         self.read(now, out);
+        if self.cleaning.begin(now, self.may_clean()) {
+            out.push(Output::CleanUp);
+        }
         if !self.hand.forgotten.is_empty() {
             out.push(Output::Forget(std::mem::take(&mut self.hand.forgotten)));
         }
@@ -168,11 +195,49 @@ impl Relay {
         self.hand.disown(|bucket| lost.contains(bucket), &self.scan);
     }
 
-    fn leased(&mut self, leases: &[Lease], out: &mut Vec<Output>) {
-        let (lost, gained) = self.leases.answered(leases, &self.options);
+    fn leased(&mut self, now: Duration, leased: &Leased, out: &mut Vec<Output>) {
+        let before = (self.leases.relays(), self.leases.buckets().len());
+        let Change { lost, left, gained, leaving } = self.leases.answered(now, leased, &self.options);
         self.lose(lost, out);
+        if !left.is_empty() || !leaving.is_empty() {
+            // What a read on its way brings of them must not be taken.
+            self.scan.restart();
+            self.hand.disown(|bucket| left.contains(bucket), &self.scan);
+            self.hand.leave(|bucket| leaving.contains(bucket), &self.scan);
+        }
         if !gained.is_empty() {
             self.scan.restart();
+        }
+        let (relays, buckets) = (self.leases.relays(), self.leases.buckets().len());
+        if (relays, buckets) != before {
+            out.push(Output::Report(Report::Shared { relays, buckets }));
+        }
+        self.give_back(now);
+    }
+
+    /// Gives back, with the next renewal, those of the buckets to leave of which nothing is on its way.
+    fn give_back(&mut self, now: Duration) {
+        let leaving = self.leases.leaving();
+        if !leaving.is_empty() {
+            let quiet = self.hand.rows.quiet(leaving);
+            self.leases.give_back(now, quiet);
+        }
+    }
+
+    /// Rows may have appeared below what was read, and younger ones of their keys above it: all is read again.
+    fn turn_over(&mut self, generation: i64) {
+        if self.generation.replace(generation).is_some_and(|known| known != generation) {
+            self.scan.restart();
+        }
+    }
+
+    /// What the bus did not answer in time it is taken to have left unanswered.
+    fn overdue(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let overdue = self.deadlines.overdue(now, &self.hand.rows);
+        if !overdue.is_empty() {
+            let why = format!("no answer within {:?}", self.options.publish_deadline);
+            let unknown = |ticket| (ticket, Answer::Unknown(why.clone()));
+            self.answered(now, overdue.into_iter().map(unknown).collect(), out);
         }
     }
 
@@ -214,7 +279,8 @@ impl Relay {
         if let Some(reading) = self.scan.next(now, room, wanted) {
             let buckets = self.leases.buckets();
             let (above, rows_max, bytes_max) = (reading.above, reading.rows_max, reading.bytes_max);
-            out.push(Output::Read(Read { buckets, above, rows_max, bytes_max }));
+            let except = self.hand.rows.between(self.scan.floor(), above);
+            out.push(Output::Read(Read { buckets, above, except, rows_max, bytes_max }));
         }
     }
 

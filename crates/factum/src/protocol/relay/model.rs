@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Input, Key, Options, Output, Relay, Row, Sent, Size};
 use crate::integration::{Answer, OnDeadLetter};
-use crate::port::{Lease, Read, Settlement};
+use crate::port::{Asked, Lease, Leased, Read, Settlement};
 use crate::protocol::Jitter;
 
 const KEYS: u64 = 6;
@@ -23,11 +23,13 @@ struct Faults {
     unroutables: u64,
     store: u64,
     pauses: u64,
+    /// A row that was given up is put back, in a thousand steps.
+    requeues: u64,
     fail_stop: bool,
 }
 
 const NO_FAULTS: Faults =
-    Faults { refusals: 0, unknowns: 0, unroutables: 0, store: 0, pauses: 0, fail_stop: false };
+    Faults { refusals: 0, unknowns: 0, unroutables: 0, store: 0, pauses: 0, requeues: 0, fail_stop: false };
 
 #[derive(Clone, Debug)]
 struct Stored {
@@ -51,7 +53,9 @@ struct Store {
     drawn: BTreeMap<u64, i64>,
     holders: BTreeMap<u8, Holder>,
     parked: BTreeSet<u64>,
-    dead: BTreeSet<i64>,
+    dead: BTreeMap<i64, Stored>,
+    relays: [Option<Duration>; 2],
+    generation: i64,
 }
 
 /// One relay and what is on its way between it and the world.
@@ -95,6 +99,7 @@ fn options(faults: Faults, seed: u64) -> Options {
         waiting: Size { rows: 8, bytes: 800 },
         keys_max: 5,
         attempts_max: 4,
+        publish_deadline: Duration::MAX,
         fail_stop: faults.fail_stop,
         on_dead_letter: [(SKIPPED.to_owned(), OnDeadLetter::Skip)].into(),
         seed,
@@ -151,7 +156,7 @@ impl World {
     fn tell(&mut self, at: usize, input: Input) {
         let mut out = Vec::new();
         let node = &mut self.nodes[at];
-        if let Input::Rows(rows) = &input {
+        if let Input::Found { rows, .. } = &input {
             node.kept.extend(rows.iter().map(|row| row.seq));
         }
         node.relay.on(self.now, input, &mut out);
@@ -187,7 +192,7 @@ impl World {
             let holder = self.store.holders[&bucket_of(key)];
             assert!(holder.owner == Some(at) && self.now < holder.until, "{} without a lease", sent.seq);
             for (seq, _) in self.all.range(..sent.seq).filter(|(_, other)| **other == key) {
-                let first = self.confirmed.contains(seq) || self.store.dead.contains(seq);
+                let first = self.confirmed.contains(seq) || self.store.dead.contains_key(seq);
                 let with_it = self.faults.fail_stop && self.nodes[at].at_bus.iter().any(|s| s.seq == *seq);
                 assert!(first || with_it, "{} overtook {seq}", sent.seq);
             }
@@ -222,13 +227,17 @@ impl World {
         let Some(asked) = self.nodes[at].asked.pop_front() else { return };
         let (fails, without) = (self.chance(self.faults.store), self.chance(50));
         let answer = match asked {
-            Output::Lease if fails && without => Input::LeaseFailed,
-            Output::Lease => match (self.lease(at), fails) {
+            Output::Lease(_) if fails && without => Input::LeaseFailed,
+            Output::Lease(asked) => match (self.lease(at, asked), fails) {
                 (_, true) => Input::LeaseFailed,
-                (leases, false) => Input::Leased(leases),
+                (leased, false) => Input::Leased(leased),
             },
+            Output::CleanUp => Input::CleanedUp(without),
             Output::Read(_) if fails => Input::ReadFailed,
-            Output::Read(read) => Input::Rows(self.read(at, read)),
+            Output::Read(read) => {
+                let rows = self.read(at, read);
+                Input::Found { rows, floor: self.floor(at), generation: self.store.generation }
+            }
             Output::Settle(..) if fails && without => Input::SettleFailed,
             Output::Settle(leases, settlement) => match (self.settle(at, &leases, &settlement), fails) {
                 (_, true) => Input::SettleFailed,
@@ -236,6 +245,7 @@ impl World {
             },
             Output::Release => {
                 self.store.holders.values_mut().filter(|h| h.owner == Some(at)).for_each(|h| h.owner = None);
+                self.store.relays[at] = None;
                 Input::Released
             }
             other => panic!("nothing to ask a store: {other:?}"),
@@ -243,35 +253,51 @@ impl World {
         self.nodes[at].answers.push_back(answer);
     }
 
-    fn lease(&mut self, at: usize) -> Vec<Lease> {
-        let mut held = Vec::new();
+    fn lease(&mut self, at: usize, asked: Asked) -> Leased {
+        let (now, until) = (self.now, self.now + asked.duration);
+        self.store.relays[at] = Some(until);
+        let mut leases = Vec::new();
+        for bucket in asked.give_back.iter() {
+            assert!(self.nodes[at].at_bus.iter().all(|sent| bucket_of(self.all[&sent.seq]) != bucket));
+            let holder = self.store.holders.entry(bucket).or_default();
+            holder.owner = holder.owner.filter(|owner| *owner != at);
+        }
+        let mut held = self.store.holders.values().filter(|holder| holder.owner == Some(at)).count();
         for bucket in 0..64 {
             let holder = self.store.holders.entry(bucket).or_default();
             if holder.owner != Some(at) {
-                if holder.owner.is_some() && self.now < holder.until {
+                if held >= asked.most || holder.owner.is_some() && now < holder.until {
                     continue;
                 }
                 holder.owner = Some(at);
                 holder.epoch += 1;
+                held += 1;
                 self.nodes[at].seen.retain(|seq| bucket_of(self.all[seq]) != bucket);
             }
-            holder.until = self.now + Duration::from_secs(10);
-            held.push(Lease { bucket, epoch: holder.epoch });
+            holder.until = until;
+            leases.push(Lease { bucket, epoch: holder.epoch });
         }
-        held
+        Leased { leases, relays: self.store.relays.iter().flatten().filter(|until| **until > now).count() }
     }
 
-    /// Begins lower than it was asked to where something below has appeared since, as a store has to.
+    /// Below this nothing will appear that was not seen, unless it is put back.
+    fn floor(&self, at: usize) -> i64 {
+        let seen = &self.nodes[at].seen;
+        self.store.rows.keys().find(|seq| !seen.contains(seq)).map_or(i64::MAX, |seq| seq - 1)
+    }
+
+    /// Begins lower than it was asked to where something below has appeared since, as a store has to; what was put back
+    /// it leaves to the generation.
     fn read(&mut self, at: usize, read: Read) -> Vec<Row> {
+        let unseen = self.floor(at);
         let node = &mut self.nodes[at];
-        let unseen =
-            self.store.rows.keys().find(|seq| !node.seen.contains(seq)).map_or(i64::MAX, |seq| seq - 1);
         let rows: Vec<Row> = self
             .store
             .rows
             .range(read.above.min(unseen) + 1..)
             .filter(|(_, row)| read.buckets.contains(bucket_of(row.key)))
             .filter(|(_, row)| !self.store.parked.contains(&row.key))
+            .filter(|(seq, _)| read.except.binary_search(seq).is_err())
             .take(read.rows_max)
             .map(|(seq, row)| Row {
                 seq: *seq,
@@ -312,16 +338,26 @@ impl World {
         for given_up in &settlement.given_up {
             if rows.get(&given_up.seq).is_some_and(|row| ours(row.key)) {
                 assert!(self.refused[&given_up.seq] >= 4, "given up too early");
-                if let Some(row) =
-                    rows.remove(&given_up.seq).filter(|_| given_up.policy == OnDeadLetter::Park)
-                {
+                let Some(row) = rows.remove(&given_up.seq) else { continue };
+                if given_up.policy == OnDeadLetter::Park {
                     parked.insert(row.key);
                 }
-                dead.insert(given_up.seq);
+                dead.insert(given_up.seq, row);
                 changed += 1;
             }
         }
         changed
+    }
+
+    /// A person puts a dead letter back, under the `seq` that it had; those of its key that followed come after it.
+    fn requeue(&mut self) {
+        // What follows a skipped one may be on its way.
+        let parked = self.store.dead.iter().rfind(|(_, row)| self.store.parked.contains(&row.key));
+        let Some((seq, row)) = parked.map(|(seq, row)| (*seq, row.clone())) else { return };
+        self.store.dead.remove(&seq);
+        self.store.parked.remove(&row.key);
+        self.store.rows.insert(seq, Stored { attempts: 0, ..row });
+        self.store.generation += 1;
     }
 
     /// The bus answers one of what it has: any, as order is kept only within a key.
@@ -377,7 +413,12 @@ impl World {
     fn step(&mut self) {
         let at = self.pick(2);
         match self.random.up_to(11) {
-            0 => self.commit(),
+            0 => {
+                self.commit();
+                if self.random.up_to(999) < self.faults.requeues * 12 {
+                    self.requeue();
+                }
+            }
             1..=3 => self.carry_out(at),
             4 | 5 => {
                 if let Some(answer) = self.nodes[at].answers.pop_front() {
@@ -442,13 +483,14 @@ impl World {
 }
 
 fn any_faults() -> impl Strategy<Value = Faults> {
-    (0..30_u64, 0..20_u64, 0..20_u64, 0..30_u64, 0..20_u64, any::<bool>()).prop_map(
-        |(refusals, unknowns, unroutables, store, pauses, fail_stop)| Faults {
+    (0..30_u64, 0..20_u64, 0..20_u64, 0..30_u64, 0..20_u64, 0..50_u64, any::<bool>()).prop_map(
+        |(refusals, unknowns, unroutables, store, pauses, requeues, fail_stop)| Faults {
             refusals,
             unknowns,
             unroutables,
             store,
             pauses,
+            requeues,
             fail_stop,
         },
     )

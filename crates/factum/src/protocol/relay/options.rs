@@ -39,6 +39,10 @@ pub struct Options {
     pub refused: Backoff,
     /// While nobody takes a type; 200 ms to 1 s.
     pub unroutable: Backoff,
+    /// How long the bus may take to answer; 10 s. After that the answer is taken for unknown: the envelope is published
+    /// again, and a late answer changes nothing. A bus that answers only when subscribers are done has no deadline:
+    /// [`Duration::MAX`].
+    pub publish_deadline: Duration,
     /// While the bus is unreachable or gives no answer; 200 ms to 30 s.
     pub unreachable: Backoff,
     /// While the store fails; 50 ms to 2 s.
@@ -49,6 +53,8 @@ pub struct Options {
     pub poll_most: Duration,
     /// How often it reads from the start, at least; 5 s.
     pub rescan: Duration,
+    /// How often the relay that holds bucket 0 removes what nobody needs; 30 s.
+    pub clean_up: Duration,
     /// How long a confirmed row waits for others, so that they share a commit; 20 ms.
     pub settle_after: Duration,
     /// How long a shutdown waits for answers; 10 s.
@@ -76,11 +82,13 @@ impl Default for Options {
             attempts_max: 25,
             refused: backoff(200, 300_000),
             unroutable: backoff(200, 1_000),
+            publish_deadline: millis(10_000),
             unreachable: backoff(200, 30_000),
             store: backoff(50, 2_000),
             poll_least: millis(20),
             poll_most: millis(1_000),
             rescan: millis(5_000),
+            clean_up: millis(30_000),
             settle_after: millis(20),
             shutdown: millis(10_000),
             fail_stop: false,

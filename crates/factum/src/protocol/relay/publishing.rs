@@ -104,6 +104,7 @@ impl Relay {
             }
             let Some(at) = self.hand.pop(key) else { return };
             let ticket = self.hand.rows.send(at);
+            self.deadlines.begin(now, self.options.publish_deadline, ticket);
             self.hand.keys[key].unanswered += 1;
             batch.rows.push(Sent { seq: self.hand.rows[at].seq, ticket });
             batch.bytes += bytes;

@@ -5,6 +5,7 @@ use std::ops::{Index, IndexMut};
 
 use super::Row;
 use super::keys::NONE;
+use crate::port::BucketSet;
 
 /// Where a row in hand stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,21 @@ impl Rows {
 
     pub(super) fn find(&self, seq: i64) -> Option<u32> {
         self.by_seq.get(&seq).copied()
+    }
+
+    /// The rows in hand above one `seq` up to another, ascending.
+    pub(super) fn between(&self, above: i64, up_to: i64) -> Vec<i64> {
+        match above < up_to {
+            true => self.by_seq.range(above + 1..=up_to).map(|(seq, _)| *seq).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Of these buckets, those that have nothing in hand.
+    pub(super) fn quiet(&self, buckets: BucketSet) -> BucketSet {
+        let busy =
+            self.slots.iter().filter(|held| held.stands != Stands::Nowhere && held.stands != Stands::Gone);
+        buckets.without(busy.map(|held| held.bucket).collect())
     }
 
     /// Takes a row in, waiting.

@@ -68,6 +68,8 @@ struct Sweep {
 #[derive(Debug)]
 pub(super) struct Scan {
     tail: i64,
+    /// About how low the store begins where it is asked for what lies above the tail.
+    floor: i64,
     tail_due: bool,
     sweep: Option<Sweep>,
     latest: Purpose,
@@ -88,6 +90,7 @@ impl Scan {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             tail: 0,
+            floor: i64::MAX,
             tail_due: true,
             sweep: None,
             latest: Purpose::Tail,
@@ -127,7 +130,16 @@ impl Scan {
         (self.sought, self.tail.saturating_add(1))
     }
 
-    /// Begins again at the start, at once: the buckets are others.
+    pub(super) fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// The store has said how low it will begin.
+    pub(super) fn begins_above(&mut self, floor: i64) {
+        self.floor = floor;
+    }
+
+    /// Begins again at the start, at once: the buckets are others, or rows have appeared anywhere.
     pub(super) fn restart(&mut self) {
         self.tail = 0;
         self.tail_due = true;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::integration::{Answer, OnDeadLetter};
-use crate::port::Settlement;
+use crate::port::{Asked, Lease, Settlement};
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -19,9 +19,10 @@ impl Bench {
         let mut options = Options::default();
         change(&mut options);
         let mut bench = Self { relay: Relay::new(options), now: Duration::ZERO, out: Vec::new() };
-        assert_eq!(bench.on(Input::Tick), [Output::Lease]);
+        assert!(matches!(bench.on(Input::Tick)[..], [Output::Lease(Asked { most: 64, .. })]));
         let out = bench.on(Input::Leased(leases(1)));
-        assert!(matches!(out[..], [Output::Read(Read { above: 0, rows_max: 1_000, .. })]), "{out:?}");
+        let begins = |output: &Output| matches!(output, Output::Read(Read { above: 0, rows_max: 1_000, .. }));
+        assert!(out.iter().any(begins), "{out:?}");
         bench
     }
 
@@ -45,7 +46,7 @@ impl Bench {
     }
 
     fn read(&mut self, rows: &[(i64, &str)]) -> Vec<Output> {
-        self.on(Input::Rows(rows.iter().map(|(seq, key)| row(*seq, key, 0)).collect()))
+        self.on(found(rows.iter().map(|(seq, key)| row(*seq, key, 0)).collect()))
     }
 
     fn answer(&mut self, ticket: u64, answer: Answer) -> Vec<Output> {
@@ -53,8 +54,12 @@ impl Bench {
     }
 }
 
-fn leases(epoch: i64) -> Vec<Lease> {
-    (0..64).map(|bucket| Lease { bucket, epoch }).collect()
+fn leases(epoch: i64) -> Leased {
+    Leased { leases: (0..64).map(|bucket| Lease { bucket, epoch }).collect(), relays: 1 }
+}
+
+fn found(rows: Vec<Row>) -> Input {
+    Input::Found { rows, floor: i64::MAX, generation: 0 }
 }
 
 fn row(seq: i64, key: &str, attempts: u32) -> Row {
@@ -85,6 +90,10 @@ fn settlement(out: &[Output]) -> Option<Settlement> {
         Output::Settle(_, settlement) => Some(settlement.clone()),
         _ => None,
     })
+}
+
+fn asks(out: &[Output]) -> bool {
+    out.iter().any(|output| matches!(output, Output::Lease(_)))
 }
 
 fn reads(out: &[Output]) -> usize {
@@ -156,7 +165,7 @@ fn only_a_refusal_counts_as_an_attempt_and_the_last_one_gives_the_row_up() {
     }
     let mut bench =
         Bench::new(|o| _ = o.on_dead_letter.insert("com.example.shop.v1".into(), OnDeadLetter::Skip));
-    let out = bench.on(Input::Rows(vec![row(1, "a", 24)]));
+    let out = bench.on(found(vec![row(1, "a", 24)]));
     let out = bench.answer(ticket(&out, 1), Answer::Refused("no".into()));
     let given_up = &settlement(&out).unwrap().given_up[0];
     assert_eq!((given_up.attempts, given_up.policy), (25, OnDeadLetter::Skip));
@@ -191,7 +200,7 @@ fn f_42_without_a_renewal_publishing_stops_when_the_lease_counted_from_its_askin
     let a = ticket(&out, 1);
     // The renewal is asked for, and nobody answers.
     let out = bench.pass(MILLIS(9_999));
-    assert!(out.contains(&Output::Lease));
+    assert!(asks(&out));
     let out = bench.pass(MILLIS(1));
     assert!(out.contains(&Output::Report(Report::LeasesLost(64))));
     assert_eq!(bench.relay.waiting(), 0);
@@ -204,9 +213,9 @@ fn rows_of_a_bucket_under_a_new_epoch_are_forgotten_and_wait_for_what_is_unanswe
     let mut bench = Bench::new(|_| {});
     let out = bench.read(&[(1, "a"), (2, "a")]);
     let a = ticket(&out, 1);
-    bench.on(Input::Rows(Vec::new()));
+    bench.on(found(Vec::new()));
     bench.pass(MILLIS(3_000));
-    bench.on(Input::Rows(Vec::new()));
+    bench.on(found(Vec::new()));
     bench.on(Input::Leased(leases(2)));
     assert_eq!(bench.relay.waiting(), 0);
     let out = bench.read(&[(1, "a"), (2, "a")]);
@@ -220,7 +229,7 @@ fn a_settlement_that_changed_too_little_asks_for_the_leases_at_once() {
     let mut bench = Bench::new(|_| {});
     let out = bench.read(&[(1, "a")]);
     assert!(settlement(&bench.answer(ticket(&out, 1), Answer::Confirmed)).is_some());
-    assert!(bench.on(Input::Settled(0)).contains(&Output::Lease));
+    assert!(asks(&bench.on(Input::Settled(0))));
 }
 
 #[test]
@@ -240,7 +249,7 @@ fn f_26_the_window_bounds_what_is_read_and_it_goes_on_when_there_is_room() {
     let mut bench = Bench::new(|o| (o.window.rows, o.batch.rows) = (1_000, 1_000));
     let rows: Vec<Row> =
         (1..=1_000).map(|n| row(n, &format!("{:0w$}", n, w = n as usize % 60 + 4), 0)).collect();
-    let out = bench.on(Input::Rows(rows));
+    let out = bench.on(found(rows));
     assert_eq!(batches(&out).iter().map(Vec::len).sum::<usize>(), 1_000);
     assert_eq!(reads(&out) + reads(&bench.on(Input::Hint)), 0, "the window is full");
     let answers = (1..=1_000).map(|n| (ticket(&out, n), Answer::Confirmed)).collect();
@@ -258,7 +267,7 @@ fn a_hint_is_read_at_once_and_an_idle_relay_polls_more_and_more_slowly() {
         pauses.push(wake.saturating_sub(bench.now));
         bench.now = wake;
         let out = bench.on(Input::Tick);
-        if out.contains(&Output::Lease) {
+        if asks(&out) {
             bench.on(Input::Leased(leases(1)));
         }
     }
@@ -298,4 +307,102 @@ fn numbers_that_never_come_to_an_end_overflow_nothing() {
     bench.on(Input::Shutdown);
     bench.answer(a, Answer::Confirmed);
     assert!(bench.on(Input::Settled(1)).contains(&Output::Release));
+}
+
+#[test]
+fn f_54_an_answer_that_does_not_come_is_taken_for_unknown_and_a_late_one_changes_nothing() {
+    let mut bench = Bench::new(|_| {});
+    let out = bench.read(&[(1, "a"), (2, "a"), (3, "b")]);
+    let (a, b) = (ticket(&out, 1), ticket(&out, 3));
+    bench.answer(b, Answer::Confirmed);
+    bench.on(Input::Settled(1));
+    for _ in 0..3 {
+        bench.pass(MILLIS(3_000));
+        bench.on(Input::Leased(leases(1)));
+    }
+    assert_eq!(bench.relay.hand.rows.unanswered(), 1);
+    let out = bench.pass(MILLIS(1_000));
+    assert!(out.iter().any(|output| matches!(output, Output::Report(Report::Unreachable(_)))), "{out:?}");
+    assert!(batches(&bench.answer(a, Answer::Confirmed)).is_empty());
+    assert!(settlement(&bench.pass(MILLIS(500))).is_none(), "a late answer is no confirmation");
+    bench.read(&[]);
+    let again = bench.read(&[(1, "a"), (2, "a")]);
+    assert_eq!(batches(&again), [[1]]);
+}
+
+#[test]
+fn what_was_put_back_below_is_read_before_anything_younger_of_its_key() {
+    let mut bench = Bench::new(|_| {});
+    bench.read(&[(5, "a")]);
+    bench.on(Input::Hint);
+    let rows = vec![row(9, "b", 0)];
+    let out = bench.on(Input::Found { rows, floor: i64::MAX, generation: 1 });
+    assert!(batches(&out).is_empty(), "an older one of its key may have been put back");
+    let again = out.iter().find_map(|output| match output {
+        Output::Read(read) => Some(read.above),
+        _ => None,
+    });
+    assert_eq!(again, Some(0));
+    let rows = vec![row(3, "b", 0), row(9, "b", 0)];
+    assert_eq!(batches(&bench.on(Input::Found { rows, floor: i64::MAX, generation: 1 })), [[3]]);
+}
+
+#[test]
+fn a_store_that_begins_lower_is_told_what_is_in_hand() {
+    let mut bench = Bench::new(|options| options.rescan = MILLIS(60_000));
+    let rows = vec![row(5, "a", 0), row(7, "b", 0), row(9, "c", 0)];
+    let mut out = bench.on(Input::Found { rows, floor: 6, generation: 0 });
+    let mut tail = None;
+    for _ in 0..3 {
+        tail = tail.or(out.iter().find_map(|output| match output {
+            Output::Read(read) if read.above == 9 => Some(read.except.clone()),
+            _ => None,
+        }));
+        out = bench.on(Input::Found { rows: Vec::new(), floor: 6, generation: 0 });
+        out.extend(bench.on(Input::Hint));
+    }
+    assert_eq!(tail, Some(vec![7, 9]));
+}
+
+#[test]
+fn a_second_relay_gets_its_share_of_buckets_when_nothing_of_them_is_on_its_way() {
+    let mut bench = Bench::new(|_| {});
+    let out = bench.read(&[(1, &"k".repeat(40)), (2, &"k".repeat(3))]);
+    let (far, near) = (ticket(&out, 1), ticket(&out, 2));
+    let mut shared = leases(1);
+    shared.relays = 2;
+    let out = bench.pass(MILLIS(3_000));
+    assert!(asks(&out), "{out:?}");
+    let out = bench.on(Input::Leased(shared));
+    let asked = |out: &[Output]| {
+        out.iter().find_map(|output| match output {
+            Output::Lease(asked) => Some((asked.most, asked.give_back)),
+            _ => None,
+        })
+    };
+    let upper: BucketSet = (32..64).collect();
+    let busy: BucketSet = [40].into_iter().collect();
+    assert_eq!(asked(&out), Some((32, upper.without(busy))), "bucket 40 has something on its way");
+    let half =
+        Leased { leases: (0..33).chain([40]).map(|bucket| Lease { bucket, epoch: 1 }).collect(), relays: 2 };
+    bench.on(Input::Leased(Leased {
+        leases: half.leases.into_iter().filter(|l| l.bucket != 32).collect(),
+        ..half
+    }));
+    bench.answer(near, Answer::Confirmed);
+    bench.answer(far, Answer::Confirmed);
+    let out = bench.on(Input::Settled(2));
+    assert_eq!(asked(&out), Some((32, busy)));
+}
+
+#[test]
+fn when_the_other_relay_is_gone_its_buckets_are_taken_at_once() {
+    let mut bench = Bench::new(|_| {});
+    bench.read(&[]);
+    let half = |relays| Leased { leases: (0..32).map(|bucket| Lease { bucket, epoch: 2 }).collect(), relays };
+    bench.pass(MILLIS(3_000));
+    bench.on(Input::Leased(half(2)));
+    bench.pass(MILLIS(1_000));
+    let out = bench.on(Input::Leased(half(1)));
+    assert!(out.iter().any(|output| matches!(output, Output::Lease(Asked { most: 64, .. }))), "{out:?}");
 }
