@@ -1,6 +1,7 @@
 //! Private servers for tests, ours to kill and freeze, and a TCP proxy that breaks connections.
 //!
-//! - [`Nats`], [`Postgres`]: real servers in temporary folders, each a [`Server`].
+//! - [`Postgres`], [`PgBouncer`], [`MariaDb`], [`Nats`], [`RabbitMq`]: real servers in temporary folders, each a
+//!   [`Server`].
 //! - [`or_skip`]: what a test does where a program is missing.
 //!
 //! Nothing that is started here outlives the process that started it, however that ends. It is for Linux, and needs
@@ -8,17 +9,23 @@
 
 mod error;
 mod folder;
+mod mariadb;
 mod nats;
+mod pgbouncer;
 mod ping;
 mod port;
 mod postgres;
 mod processes;
 mod program;
+mod rabbitmq;
 mod server;
 mod skip;
 
 pub use error::{Error, Result};
+pub use mariadb::MariaDb;
 pub use nats::Nats;
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
+pub use rabbitmq::RabbitMq;
 pub use server::Server;
 pub use skip::or_skip;

@@ -61,7 +61,7 @@ impl Nats {
             commands: vec![command],
             stale: &[],
         };
-        Ok(Self(Server::start(recipe, port, folder).await?))
+        Ok(Self(Server::start(recipe, port, Vec::new(), folder).await?))
     }
 }
 

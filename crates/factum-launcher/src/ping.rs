@@ -36,10 +36,10 @@ fn refused(what: impl Into<String>) -> Error {
 /// Protocol 3.0, until the server is ready for a query.
 async fn postgres(stream: &mut TcpStream) -> Result<()> {
     const PARAMETERS: &[u8] = b"user\0postgres\0database\0postgres\0\0";
-    let length = 8 + PARAMETERS.len();
-    stream.write_all(&(length as u32).to_be_bytes()).await?;
-    stream.write_all(&196_608_u32.to_be_bytes()).await?;
-    stream.write_all(PARAMETERS).await?;
+    let length = 8 + PARAMETERS.len() as u32;
+    // In one piece: PgBouncer does not wait for the rest of it.
+    let login = [&length.to_be_bytes(), &196_608_u32.to_be_bytes()[..], PARAMETERS].concat();
+    stream.write_all(&login).await?;
     loop {
         let kind = stream.read_u8().await?;
         let length = stream.read_u32().await?;
@@ -96,7 +96,7 @@ async fn nats(stream: &mut TcpStream) -> Result<()> {
 async fn amqp(stream: &mut TcpStream) -> Result<()> {
     const CONNECTION: u16 = 10;
     const START_OK: &[u8] = b"\0\x0a\0\x0b\0\0\0\0\x05PLAIN\0\0\0\x0c\0guest\0guest\x05en_US";
-    const TUNE_OK: &[u8] = b"\0\x0a\0\x1f\0\0\0\x02\0\0\0\0";
+    const TUNE_OK: &[u8] = b"\0\x0a\0\x1f\0\x01\0\0\x10\0\0\0";
     const OPEN: &[u8] = b"\0\x0a\0\x28\x01/\0\0";
     const CLOSE: &[u8] = b"\0\x0a\0\x32\0\0\0\0\0\0\0";
     stream.write_all(b"AMQP\0\0\x09\x01").await?;
@@ -106,10 +106,8 @@ async fn amqp(stream: &mut TcpStream) -> Result<()> {
             return Err(refused(format!("AMQP method {method:?} instead of {expected}")));
         }
         for answer in answers {
-            stream.write_all(&[1, 0, 0]).await?;
-            stream.write_all(&(answer.len() as u32).to_be_bytes()).await?;
-            stream.write_all(answer).await?;
-            stream.write_all(&[0xce]).await?;
+            let length = (answer.len() as u32).to_be_bytes();
+            stream.write_all(&[&[1, 0, 0], &length[..], answer, &[0xce]].concat()).await?;
         }
     }
     Ok(())

@@ -69,7 +69,7 @@ impl Postgres {
             // Its process id may by now be somebody else's.
             stale: &["data/postmaster.pid"],
         };
-        Ok(Self(Server::start(recipe, port, folder).await?))
+        Ok(Self(Server::start(recipe, port, Vec::new(), folder).await?))
     }
 }
 

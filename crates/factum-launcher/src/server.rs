@@ -29,7 +29,8 @@ pub struct Server {
     recipe: Recipe,
     /// Those of our children that nobody has reaped.
     running: Vec<Child>,
-    port: Port,
+    _ports: Vec<Port>,
+    address: SocketAddr,
     // Dropped after the children: who reaps is here.
     folder: Folder,
 }
@@ -49,9 +50,16 @@ pub(crate) struct Recipe {
 }
 
 impl Server {
-    /// Starts it and waits until it answers.
-    pub(crate) async fn start(recipe: Recipe, port: Port, folder: Folder) -> Result<Self> {
-        let mut server = Self { recipe, running: Vec::new(), port, folder };
+    /// Starts it and waits until it answers at `port`.
+    pub(crate) async fn start(
+        recipe: Recipe,
+        port: Port,
+        further: Vec<Port>,
+        folder: Folder,
+    ) -> Result<Self> {
+        let address = port.address();
+        let ports = further.into_iter().chain([port]).collect();
+        let mut server = Self { recipe, running: Vec::new(), address, _ports: ports, folder };
         server.start_again().await?;
         Ok(server)
     }
@@ -63,7 +71,7 @@ impl Server {
 
     /// Where it listens. The same after it was started again.
     pub fn address(&self) -> SocketAddr {
-        self.port.address()
+        self.address
     }
 
     /// The folder that holds its data.

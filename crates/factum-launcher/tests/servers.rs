@@ -1,10 +1,10 @@
 //! Each server really starts, answers, dies, and comes back with its data; and nothing of it is left behind.
 
-use factum_launcher::{Nats, Postgres, Server, or_skip};
+use factum_launcher::{MariaDb, Nats, PgBouncer, Postgres, RabbitMq, Server, or_skip};
 
 /// What holds for every server, whichever it is.
 async fn lives_and_dies(server: &mut Server) {
-    assert!(server.answers().await);
+    assert!(server.answers().await, "{}", server.log());
     assert!(server.rss() > 1 << 20, "{} bytes", server.rss());
     assert!(server.start_again().await.unwrap_err().to_string().contains("still running"));
 
@@ -12,13 +12,13 @@ async fn lives_and_dies(server: &mut Server) {
     let pids = server.pids();
     assert_eq!(states(&pids), vec!['T'; pids.len()]);
     server.thaw().unwrap();
-    assert!(server.answers().await);
+    assert!(server.answers().await, "{}", server.log());
 
     server.kill().unwrap();
     assert!(server.pids().is_empty() && !server.answers().await);
     assert!(states(&pids).is_empty(), "left: {:?}", states(&pids));
     server.start_again().await.unwrap();
-    assert!(server.answers().await);
+    assert!(server.answers().await, "{}", server.log());
 
     server.stop().await.unwrap();
     assert!(server.pids().is_empty() && !server.answers().await);
@@ -30,7 +30,7 @@ async fn lives_and_dies(server: &mut Server) {
     server.freeze().unwrap();
     server.stop().await.unwrap();
     server.start_again().await.unwrap();
-    assert!(server.answers().await);
+    assert!(server.answers().await, "{}", server.log());
 }
 
 /// The state of each process that is still alive. Orphans are reaped by the machine's first process, some time.
@@ -71,4 +71,31 @@ async fn postgres_lives_and_dies() {
     let Some(mut postgres) = or_skip("postgres_lives_and_dies", Postgres::start().await) else { return };
     lives_and_dies(&mut postgres).await;
     leaves_nothing(postgres);
+}
+
+#[tokio::test]
+async fn mariadb_lives_and_dies() {
+    let Some(mut mariadb) = or_skip("mariadb_lives_and_dies", MariaDb::start().await) else { return };
+    lives_and_dies(&mut mariadb).await;
+    leaves_nothing(mariadb);
+}
+
+#[tokio::test]
+async fn rabbitmq_lives_and_dies() {
+    let Some(mut rabbitmq) = or_skip("rabbitmq_lives_and_dies", RabbitMq::start().await) else { return };
+    lives_and_dies(&mut rabbitmq).await;
+    let users = rabbitmq.ctl(&["list_users"]).await.unwrap();
+    assert!(users.contains("guest"), "{users}");
+    let error = rabbitmq.ctl(&["no_such_command"]).await.unwrap_err().to_string();
+    assert!(error.contains("no_such_command"), "{error}");
+    leaves_nothing(rabbitmq);
+}
+
+#[tokio::test]
+async fn pgbouncer_lives_and_dies() {
+    let Some(postgres) = or_skip("pgbouncer_lives_and_dies", Postgres::start().await) else { return };
+    let pooled = PgBouncer::over(&postgres, 2).await;
+    let Some(mut pooled) = or_skip("pgbouncer_lives_and_dies", pooled) else { return };
+    lives_and_dies(&mut pooled).await;
+    leaves_nothing(pooled);
 }
