@@ -43,6 +43,10 @@ pub(super) enum Taken {
 }
 
 impl Hand {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self { keys: Keys::seeded(seed), ..Self::default() }
+    }
+
     /// Takes in nothing: what is not kept already is let go of.
     pub(super) fn refuse(&mut self, row: &Row) -> Taken {
         let kept = self.rows.find(row.seq).is_some_and(|at| self.rows[at].stands == Stands::Waiting);

@@ -2,11 +2,12 @@
 //!
 //! A key is remembered as long as anything of it may be published too early; one that is idle is not.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use super::Key;
+use super::hashing::Seeded;
 use crate::integration::Answer;
 
 /// No row.
@@ -67,6 +68,8 @@ pub(super) struct KeyState {
     pub(super) queued: bool,
     /// It is forgotten when the read on its way is back.
     lingers: bool,
+    /// The slot is in use.
+    known: bool,
 }
 
 impl KeyState {
@@ -86,6 +89,7 @@ impl KeyState {
             failed: None,
             queued: false,
             lingers: false,
+            known: true,
         }
     }
 
@@ -105,12 +109,16 @@ impl KeyState {
 pub(super) struct Keys {
     slots: Vec<KeyState>,
     free: Vec<u32>,
-    by_key: BTreeMap<Key, u32>,
+    by_key: HashMap<Key, u32, Seeded>,
     /// Idle but for a read that was asked before they became so.
     lingering: Vec<u32>,
 }
 
 impl Keys {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self { by_key: HashMap::with_hasher(Seeded(seed)), ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -146,6 +154,7 @@ impl Keys {
             self.lingering.push(at);
             return;
         }
+        state.known = false;
         self.by_key.remove(&state.key);
         self.free.push(at);
     }
@@ -158,9 +167,9 @@ impl Keys {
         }
     }
 
-    /// The slots in use, in the order of their keys.
+    /// The slots in use, ascending.
     pub(super) fn all(&self) -> Vec<u32> {
-        self.by_key.values().copied().collect()
+        (0..self.slots.len() as u32).filter(|at| self[*at].known).collect()
     }
 }
 

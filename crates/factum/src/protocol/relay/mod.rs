@@ -9,6 +9,7 @@ mod answers;
 mod cleaning;
 mod deadlines;
 mod hand;
+mod hashing;
 mod io;
 mod keys;
 mod leases;
@@ -78,7 +79,7 @@ impl Relay {
     pub fn new(options: Options) -> Self {
         Self {
             leases: Leases::new(),
-            hand: Hand::default(),
+            hand: Hand::seeded(options.seed),
             scan: Scan::new(&options),
             settling: Settling::default(),
             deadlines: Deadlines::default(),

@@ -1,9 +1,10 @@
 //! The rows in hand, in slots that a ticket finds without a search.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 
 use super::Row;
+use super::hashing::BySeq;
 use super::keys::NONE;
 use crate::port::BucketSet;
 
@@ -45,7 +46,7 @@ pub(super) struct Held {
 pub(super) struct Rows {
     slots: Vec<Held>,
     free: Vec<u32>,
-    by_seq: BTreeMap<i64, u32>,
+    by_seq: HashMap<i64, u32, BySeq>,
     /// Slots whose rows a read may still show.
     gone: Vec<u32>,
     unanswered: usize,
@@ -71,10 +72,13 @@ impl Rows {
 
     /// The rows in hand above one `seq` up to another, ascending.
     pub(super) fn between(&self, above: i64, up_to: i64) -> Vec<i64> {
-        match above < up_to {
-            true => self.by_seq.range(above + 1..=up_to).map(|(seq, _)| *seq).collect(),
-            false => Vec::new(),
+        if above >= up_to {
+            return Vec::new();
         }
+        let mut between: Vec<i64> =
+            self.by_seq.keys().copied().filter(|seq| above < *seq && *seq <= up_to).collect();
+        between.sort_unstable();
+        between
     }
 
     /// Of these buckets, those that have nothing in hand.
