@@ -17,15 +17,19 @@ use crate::processes::{self, Pid};
 use crate::program::User;
 
 /// Its own working directory is `/`, so it never finds itself. `find` fails where a process ends under its eyes, which
-/// is no failure.
+/// is no failure. It looks again when the folder is gone, for who was just about to be started when we were killed.
 const GUARDIAN: &str = r#"
 trap '' HUP INT TERM
+kill_all() {
+    while pids=$(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$1*" -printf '%h ' 2>/dev/null); [ -n "$pids" ]; do
+        for pid in $pids; do kill -KILL "${pid#/proc/}" 2>/dev/null; done
+        sleep 0.01
+    done
+}
 read -r _
-while pids=$(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$1*" -printf '%h ' 2>/dev/null); [ -n "$pids" ]; do
-    for pid in $pids; do kill -KILL "${pid#/proc/}" 2>/dev/null; done
-    sleep 0.01
-done
+kill_all "$1"
 rm -rf "$1"
+kill_all "$1"
 "#;
 
 /// How much of the end of a log an error shows.

@@ -31,7 +31,6 @@ pub struct Server {
     running: Vec<Child>,
     _ports: Vec<Port>,
     address: SocketAddr,
-    // Dropped after the children: who reaps is here.
     folder: Folder,
 }
 
@@ -124,6 +123,8 @@ impl Server {
     pub fn kill(&mut self) -> Result<()> {
         self.folder.kill()?;
         for mut child in self.running.drain(..) {
+            // Whatever it did to its working directory.
+            let _ = child.kill();
             child.wait().map_err(Error::io("reap a server"))?;
         }
         Ok(())
