@@ -45,8 +45,8 @@ impl<T> Committed<T> {
     }
 
     /// The same proof for another value.
-    pub(crate) fn with<U>(self, value: U) -> Committed<U> {
-        Committed { value, proof: self.proof }
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Committed<U> {
+        Committed { value: change(self.value), proof: self.proof }
     }
 
     /// Extends the proof to an event that is *not* in the outbox, in the conversation of the unit of work.

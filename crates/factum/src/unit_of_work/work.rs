@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Context, Limits, UnitOfWork};
 use crate::integration::Source;
 use crate::port::{Access, Ids, Observer, Store, SystemIds};
-use crate::{BoxError, Committed, Dispatcher, Error, Sort};
+use crate::{BoxError, Changes, Committed, Dispatcher, Error, Sort};
 
 /// Opens units of work: a store, the handlers that react in it, and in whose name they announce. Cheap to clone.
 pub struct Work<S: Store> {
@@ -115,6 +115,17 @@ impl<S: Store> Work<S> {
         &self,
         body: impl AsyncFnOnce(&mut UnitOfWork<S>) -> Result<T, BoxError> + Clone,
     ) -> Result<Committed<T>, BoxError> {
+        Ok(self.run_with_changes(body).await?.map(|(value, _)| value))
+    }
+
+    /// [`run`](Self::run), which also says what was committed.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub async fn run_with_changes<T>(
+        &self,
+        body: impl AsyncFnOnce(&mut UnitOfWork<S>) -> Result<T, BoxError> + Clone,
+    ) -> Result<Committed<(T, Changes)>, BoxError> {
         let mut attempt = 1;
         loop {
             match self.run_once(body.clone()).await {
@@ -130,13 +141,13 @@ impl<S: Store> Work<S> {
     async fn run_once<T>(
         &self,
         body: impl AsyncFnOnce(&mut UnitOfWork<S>) -> Result<T, BoxError>,
-    ) -> Result<Committed<T>, BoxError> {
+    ) -> Result<Committed<(T, Changes)>, BoxError> {
         let mut uow = self.begin().await?;
         let id = uow.lend();
         let answer = body(&mut uow).await;
         uow.returned(id, || "the body of `run`")?;
         match answer {
-            Ok(value) => Ok(uow.save_changes().await?.with(value)),
+            Ok(value) => Ok(uow.save_changes().await?.map(|changes| (value, changes))),
             Err(error) => {
                 uow.roll_back().await;
                 Err(error)
