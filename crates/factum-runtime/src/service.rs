@@ -74,7 +74,20 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
         self
     }
 
-    /// Opens its subscriptions, then starts it on the current tokio runtime. Dropping what it returns ends it as a kill
+    /// Opens its subscriptions, and starts nothing: from here on the bus keeps their deliveries. Where several services
+    /// start in one program, each does this before any of them is started, so that none announces to a bus that does
+    /// not know who listens.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn open(&self, bus: &(impl EventBus + ?Sized)) -> Result<(), Error> {
+        for subscription in &self.subscriptions {
+            open(subscription, bus).await?;
+        }
+        Ok(())
+    }
+
+    /// [Opens](Self::open) its subscriptions, then starts it on the current tokio runtime. Dropping what it returns ends it as a kill
     /// would: nothing is lost.
     ///
     /// A bus keeps for a subscription what is published after it was first opened. So the first time that an application
@@ -83,9 +96,7 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
     /// # Errors
     /// [`Error::Misconfigured`] for a subscription that cannot work; [`Error::Bus`] if the bus does not open one.
     pub async fn start<B: EventBus + Clone + 'static>(self, bus: &B) -> Result<Running<S>, Error> {
-        for subscription in &self.subscriptions {
-            open(subscription, bus).await?;
-        }
+        self.open(bus).await?;
         let Self { work, subscriptions, relays, relay_options, receiver_options, counters } = self;
         let bus: Arc<dyn EventBus> = Arc::new(bus.clone());
         let (stop, stopped) = watch::channel(false);
@@ -112,8 +123,8 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
     }
 }
 
-/// From here on the bus keeps its deliveries, whether or not a consumer runs.
-async fn open<S: Store>(subscription: &Subscription<S>, bus: &impl EventBus) -> Result<(), Error> {
+/// The consumer is let go of; the subscription stays.
+async fn open<S: Store>(subscription: &Subscription<S>, bus: &(impl EventBus + ?Sized)) -> Result<(), Error> {
     let what = || format!("subscription `{}`", subscription.name());
     subscription.check().map_err(|why| Error::Misconfigured { what: what(), why })?;
     let types = subscription.types().into_iter().map(Into::into).collect();

@@ -7,10 +7,12 @@ mod world;
 
 use std::time::Duration;
 
-use factum::Envelope;
-use factum::EventBus as _;
-use factum::IntegrationEvent as _;
 use factum::integration::OnDeadLetter;
+use factum::memory::MemoryStore;
+use factum::{
+    Dispatcher, Envelope, EventBus as _, IntegrationEvent as _, Received, Subscription, UnitOfWork, Work,
+};
+use factum_runtime::Service;
 
 use world::{SOURCE, Tallied, Trouble, World, envelope, in_time, pass};
 
@@ -240,6 +242,21 @@ async fn the_receiver_ends_when_the_bus_closes() {
     in_time(bus.close(Duration::from_secs(5))).await;
     in_time(running.ends()).await;
     assert_eq!(world.of("a").await, [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_has_opened_its_subscription_gets_what_is_published_before_it_starts() {
+    let (world, bus) = World::new().await;
+    let work = Work::new("https://test.example/late", MemoryStore::new(), Dispatcher::new());
+    let take = async |_: &Received<Tallied>, _: &mut UnitOfWork<MemoryStore>| Ok(());
+    let late = Service::new(work).subscription(Subscription::named("late").on::<Tallied>(take));
+    late.open(&bus).await.unwrap();
+    world.publish_all(&["a"], 0..3).await;
+    let (late, known) = (late.start(&bus).await.unwrap(), world.start());
+    in_time(bus.quiet()).await;
+    assert_eq!(late.counters().read().handled, 3);
+    late.stop().await.unwrap();
+    known.stop().await;
 }
 
 #[tokio::test]
