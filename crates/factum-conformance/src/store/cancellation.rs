@@ -165,8 +165,11 @@ pub async fn f_10_a_dropped_reception_is_whole_or_nothing<F: StoreFixture>(fixtu
         assert_whole(&store, &id, acknowledged, 1).await;
         let was_there = value(&store, &id).await.is_some();
         let again = receive(polls).await.unwrap();
-        let expected = if was_there { Claim::Duplicate } else { Claim::First };
-        assert_eq!((again.claims.as_slice(), value(&store, &id).await), (&[expected][..], Some(1)), "{id}");
+        // A commit that was dropped runs to its end: where writers wait for nobody, it may do so just now.
+        let expected: &[Claim] =
+            if was_there { &[Claim::Duplicate] } else { &[Claim::Duplicate, Claim::First] };
+        assert!(again.claims.len() == 1 && expected.contains(&again.claims[0]), "{id}: {:?}", again.claims);
+        assert_eq!(value(&store, &id).await, Some(1), "{id}");
     })
     .await;
     assert_eq!(texts(&store).await.len(), polls + 1);

@@ -1,0 +1,145 @@
+//! From options to a store: what is in between, what the server is, and whether the tables are there.
+
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
+
+use crate::error::{Error, code};
+use crate::names::{self, Names};
+use crate::options::{Options, Origin};
+use crate::session::{Manners, Sessions};
+use crate::texts::Texts;
+use crate::{Postgres, Shared, schema};
+
+/// A setting of no meaning that only a session of the server's own has.
+const DIRECT: &str = "factum.direct";
+
+/// What every session of ours begins with, where sessions are ours.
+const SESSION: [(&str, &str); 2] = [(DIRECT, "yes"), ("default_transaction_isolation", "read committed")];
+
+/// `protocol_violation`: what a pooler answers to settings that it cannot keep apart.
+const PROTOCOL_VIOLATION: &str = "08P01";
+
+/// Statements that stay prepared on a connection, the application's included.
+const STATEMENTS_KEPT: usize = 256;
+
+/// A connection to look through, and what it has shown.
+struct Setting {
+    names: Names,
+    manners: Manners,
+    incarnation: Option<String>,
+}
+
+/// How to connect, and whether sessions are shared by a pooler.
+struct Way {
+    options: PgConnectOptions,
+    pooled: bool,
+}
+
+impl Way {
+    fn direct(options: &PgConnectOptions) -> Self {
+        let options = options.clone().options(SESSION).statement_cache_capacity(STATEMENTS_KEPT);
+        Self { options, pooled: false }
+    }
+
+    /// Such a pooler refuses, or ignores, what it does not know.
+    fn pooled(options: &PgConnectOptions) -> Self {
+        Self { options: options.clone().extra_float_digits(None).statement_cache_capacity(0), pooled: true }
+    }
+
+    async fn find(options: &PgConnectOptions, asked: Option<bool>) -> Result<(Self, PgConnection), Error> {
+        if asked == Some(true) {
+            return Self::pooled(options).connect().await;
+        }
+        let (way, mut db) = match Self::direct(options).connect().await {
+            Err(Error::Postgres(error)) if asked.is_none() && is_pooler(&error) => {
+                return Self::pooled(options).connect().await;
+            }
+            other => other?,
+        };
+        if asked.is_none() && !is_direct(&mut db).await? {
+            let _ = db.close().await;
+            return Self::pooled(options).connect().await;
+        }
+        Ok((way, db))
+    }
+
+    async fn connect(self) -> Result<(Self, PgConnection), Error> {
+        let db = self.options.connect().await?;
+        Ok((self, db))
+    }
+}
+
+fn is_pooler(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code == PROTOCOL_VIOLATION)
+}
+
+/// By the simple protocol, as all that is asked before it is known whether a session is ours.
+async fn is_direct(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql("SELECT current_setting('factum.direct', true)").fetch_one(db).await?;
+    Ok(row.try_get::<Option<&str>, _>(0)? == Some("yes"))
+}
+
+fn connect_options(origin: &Origin) -> Result<PgConnectOptions, Error> {
+    match origin {
+        Origin::Url(url) => Ok(url.parse()?),
+        Origin::Connect(options) => Ok((**options).clone()),
+    }
+}
+
+pub(crate) async fn migrate(options: Options) -> Result<(), Error> {
+    let (_, mut db) = Way::find(&connect_options(&options.origin)?, options.pooled).await?;
+    schema::check_server(db.server_version_num().unwrap_or(u32::MAX))?;
+    let names = names_of(&mut db, &options).await?;
+    let migrated = schema::migrate(&mut db, &names).await;
+    let _ = db.close().await;
+    migrated
+}
+
+pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
+    let wanted = connect_options(&options.origin)?;
+    let (way, mut db) = Way::find(&wanted, options.pooled).await?;
+    schema::check_server(db.server_version_num().unwrap_or(u32::MAX))?;
+    let setting = look(&mut db, &options, way.pooled).await?;
+    let _ = db.close().await;
+    let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).acquire_timeout(options.wait);
+    let [listening, telling] = [0, 1].map(|_| single.clone().connect_lazy_with(way.options.clone()));
+    let pooled = way.pooled;
+    let connections = usize::try_from(options.connections).unwrap_or(usize::MAX);
+    let sessions = Sessions::new(way.options, connections, options.wait, setting.manners);
+    let channel = setting.names.channel();
+    let shared = Shared::new(
+        sessions,
+        Texts::new(&setting.names, options.isolation, setting.manners),
+        setting.incarnation.map(Arc::from),
+        crate::wake::Wake::new(listening, telling, channel, pooled),
+    );
+    Ok(Postgres { shared: Arc::new(shared), seen: crate::hint::Seen::default() })
+}
+
+/// All in one transaction: behind a pooler two statements might be in two sessions.
+async fn look(db: &mut PgConnection, options: &Options, pooled: bool) -> Result<Setting, Error> {
+    let mut tx = db.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY").await?;
+    let names = names_of(&mut tx, options).await?;
+    let asked = "SELECT current_setting('default_transaction_isolation') = 'read committed',
+        $1 = ANY (current_schemas(false))";
+    let row: PgRow = sqlx::query(asked).persistent(false).bind(names.schema()).fetch_one(&mut *tx).await?;
+    let (reads_committed, on_path): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    let incarnation = schema::verify(&mut tx, &names).await;
+    tx.rollback().await?;
+    let manners = Manners { pooled, begins_each: pooled || !reads_committed, on_path };
+    Ok(Setting { names, manners, incarnation: incarnation? })
+}
+
+async fn names_of(db: &mut PgConnection, options: &Options) -> Result<Names, Error> {
+    let prefix = names::prefix(&options.prefix)?;
+    if let Some(schema) = &options.schema {
+        return Ok(Names::new(names::schema(schema)?, prefix));
+    }
+    let row = sqlx::raw_sql("SELECT current_schema()::text").fetch_one(db).await?;
+    match row.try_get::<Option<&str>, _>(0)? {
+        Some(schema) => Ok(Names::new(names::schema(schema)?, prefix)),
+        None => Err(Error::NoSchema),
+    }
+}

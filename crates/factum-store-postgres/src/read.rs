@@ -1,0 +1,111 @@
+//! What a relay reads: rows that are committed, durable and not held back, and no younger one of a key before an older.
+
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use factum::port::{Found, OutboxRow, Read, read_back};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use crate::Postgres;
+use crate::error::Error;
+use crate::rows::{self, READ, Reader};
+use crate::writers::{Shown, Verdict};
+
+/// Who may still commit a row of the outbox; see `writers`.
+const LOOK: &str = "ARRAY (SELECT l.virtualtransaction FROM pg_catalog.pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.relation = '{prefix}outbox'::regclass
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+        AND l.mode = 'RowExclusiveLock' AND l.granted)";
+
+/// Asked at the first row that is shown, after the snapshot was taken. A commit is visible before it is durable where its
+/// `synchronous_commit` is off. If the log is not on the disk as far as it is written, this statement writes a record,
+/// and waits for its own commit: then all that it has seen is on the disk too.
+const BARRIER: &str = "CASE WHEN r.before = 0 AND pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() THEN
+        CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
+        IS NULL OR pg_logical_emit_message(true, 'factum', '') IS NOT NULL END";
+
+/// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, `$5` not these. First one row of facts, then the rows: all by one
+/// snapshot. Sizes are summed before data is read, so that a batch takes no more memory than it may.
+pub(crate) fn text(look: bool) -> String {
+    let nothing = ["text"; 4].map(|kind| format!("NULL::{kind}")).join(", ");
+    let look = if look { LOOK } else { "NULL::text[]" };
+    let columns: Vec<_> = READ.split(", ").map(|column| format!("r.{column}")).collect();
+    let columns = columns.join(", ");
+    format!(
+        "SELECT m.generation AS seq, NULL::smallint, NULL::integer, {look}, NULL::boolean,
+            m.incarnation, {nothing}, NULL::timestamptz, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+            NULL::text, NULL::text, NULL::bytea
+         FROM {{prefix}}meta AS m
+         UNION ALL
+         SELECT r.seq, r.bucket, r.attempts, NULL::text[], {BARRIER}, {columns}
+         FROM (
+            SELECT n.*, sum(octet_length(n.data)) OVER (ORDER BY n.seq ROWS UNBOUNDED PRECEDING)
+                - octet_length(n.data) AS before
+            FROM (
+                SELECT o.* FROM {{prefix}}outbox AS o
+                WHERE o.seq > $1 AND ($2 >> o.bucket) & 1 = 1 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
+                AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter WHERE side = ':relay' AND holds = 2)
+                AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+                    AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id))
+                ORDER BY o.seq LIMIT $3) AS n) AS r
+         WHERE r.before < $4"
+    )
+}
+
+/// Where the columns of an envelope begin.
+const ENVELOPE: usize = 5;
+
+/// A read that missed a writer is made again; after so many no writer is left alone.
+const AGAIN_MAX: usize = 2;
+
+pub(crate) async fn read(store: &Postgres, read: &Read) -> Result<Found, Error> {
+    let mut tries = 0;
+    loop {
+        let writers = || store.shared.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = writers().plan(read, tries >= AGAIN_MAX, Instant::now());
+        let (found, shown) = ask(store, read, plan.begin, plan.look).await?;
+        match writers().absorb(&plan, &shown, Instant::now()) {
+            Verdict::Sound(floor) => return Ok(Found { floor, ..found }),
+            Verdict::Again => tries += 1,
+        }
+    }
+}
+
+async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<(Found, Shown), Error> {
+    let texts = &store.shared.texts;
+    let query = texts
+        .query(if look { &texts.read_and_look } else { &texts.read })
+        .bind(begin)
+        .bind(read.buckets.bits().cast_signed())
+        .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
+        .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX))
+        .bind(read.except.clone());
+    let mut rows = store.shared.sessions.fetch(&texts.begin_own, query).await?.into_iter();
+    let facts = rows.next().ok_or(sqlx::Error::RowNotFound)?;
+    let incarnation: &str = facts.try_get(ENVELOPE)?;
+    let mut reader = Reader::default();
+    let rows = rows.map(|row| outbox_row(&mut reader, &row, incarnation)).collect::<Result<Vec<_>, _>>()?;
+    let bytes: usize = rows.iter().map(|row| row.envelope.data.len()).sum();
+    let shown = Shown {
+        last: rows.last().map(|row| row.seq),
+        cut: rows.len() >= read.rows_max || bytes >= read.bytes_max.max(1),
+        look: facts.try_get(3)?,
+    };
+    Ok((Found { rows, floor: 0, generation: facts.try_get(0)? }, shown))
+}
+
+fn outbox_row(reader: &mut Reader, row: &PgRow, incarnation: &str) -> Result<OutboxRow, Error> {
+    let seq = row.try_get_unchecked(0)?;
+    let bucket: i16 = row.try_get_unchecked(1)?;
+    let attempts: i32 = row.try_get_unchecked(2)?;
+    let mut envelope = reader.envelope(row, ENVELOPE, "factum_outbox")?;
+    envelope.sequence = Some(rows::sequence(incarnation, seq));
+    let source = envelope.source.clone();
+    Ok(OutboxRow {
+        seq,
+        bucket: bucket.to_le_bytes()[0],
+        attempts: attempts.unsigned_abs(),
+        envelope: read_back(envelope, source),
+    })
+}

@@ -1,0 +1,134 @@
+//! What becomes of rows that a bus has answered for: deleted, tried again, or kept as dead letters, and only while the
+//! relay that says so still holds their buckets.
+
+use std::time::Duration;
+
+use factum::port::{FailedTry, GivenUp, Lease, Settlement};
+use sqlx::PgConnection;
+
+use crate::Postgres;
+use crate::dead_letters::holds;
+use crate::error::Error;
+use crate::rows::COLUMNS;
+use crate::texts::{Query, Text, Texts};
+
+/// `$1` rows, `$2` owner, `$3` and `$4` buckets and their epochs. It may commit without waiting for the disk: what a
+/// crash of the database takes back is published again, and nothing is lost.
+pub(crate) const CONFIRMED: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ($1)
+    AND bucket IN (SELECT l.bucket FROM {prefix}lease AS l
+        JOIN unnest($3::smallint[], $4::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
+        WHERE l.owner = $2)
+    AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL";
+
+/// Which of the leases still hold; nobody takes one of them over before this transaction has ended.
+pub(crate) const FENCE: &str = "SELECT l.bucket FROM {prefix}lease AS l
+    JOIN unnest($2::smallint[], $3::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
+    WHERE l.owner = $1 ORDER BY l.bucket FOR SHARE OF l";
+
+/// `$1` rows, `$2` buckets that still hold.
+pub(crate) const GONE: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ($1) AND bucket = ANY ($2)";
+
+pub(crate) const FAILED: &str = "UPDATE {prefix}outbox AS o SET attempts = try.attempts, reason = try.reason,
+        next_attempt = clock_timestamp() + make_interval(secs => try.after / 1000.0)
+    FROM unnest($1::bigint[], $3::integer[], $4::text[], $5::bigint[]) AS try (seq, attempts, reason, after)
+    WHERE o.seq = try.seq AND o.bucket = ANY ($2)";
+
+/// An event that was announced again, and is a dead letter already, must not keep all else from being settled.
+pub(crate) fn given_up() -> String {
+    let columns: Vec<_> = COLUMNS.split(", ").map(|column| format!("o.{column}")).collect();
+    format!(
+        "INSERT INTO {{prefix}}dead_letter (side, state, holds, ordering_key, seq, bucket, attempts, reason, at, {COLUMNS})
+         SELECT ':relay', 'dead', last.holds, coalesce(o.partitionkey, o.id), o.seq, o.bucket, last.attempts, last.reason,
+            clock_timestamp(), {}
+         FROM unnest($1::bigint[], $3::integer[], $4::text[], $5::smallint[]) AS last (seq, attempts, reason, holds)
+         JOIN {{prefix}}outbox AS o ON o.seq = last.seq WHERE o.bucket = ANY ($2)
+         ORDER BY o.seq ON CONFLICT DO NOTHING",
+        columns.join(", ")
+    )
+}
+
+fn buckets(leases: &[Lease]) -> Vec<i16> {
+    leases.iter().map(|lease| i16::from(lease.bucket)).collect()
+}
+
+fn epochs(leases: &[Lease]) -> Vec<i64> {
+    leases.iter().map(|lease| lease.epoch).collect()
+}
+
+pub(crate) async fn settle(
+    store: &Postgres,
+    owner: &str,
+    leases: &[Lease],
+    settlement: &Settlement,
+) -> Result<usize, Error> {
+    let texts = &store.shared.texts;
+    if settlement.is_empty() {
+        return Ok(0);
+    }
+    let rows = if settlement.failed.is_empty() && settlement.given_up.is_empty() {
+        let query = texts.query(&texts.confirmed).bind(settlement.confirmed.clone()).bind(owner.to_owned());
+        let query = query.bind(buckets(leases)).bind(epochs(leases));
+        store.shared.sessions.execute(&texts.begin_own, query).await?
+    } else {
+        let mut held = store.own().await?;
+        let rows = all(texts, held.connection(), owner, leases, settlement).await;
+        let rows = held.note(rows)?;
+        held.finish().await?;
+        rows
+    };
+    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+}
+
+/// All kinds, in the order of locks: leases first.
+async fn all(
+    texts: &Texts,
+    db: &mut PgConnection,
+    owner: &str,
+    leases: &[Lease],
+    settlement: &Settlement,
+) -> Result<u64, sqlx::Error> {
+    let fence = texts.query(&texts.fence).bind(owner.to_owned()).bind(buckets(leases)).bind(epochs(leases));
+    let held = fence.fetch_all(&mut *db).await?;
+    let held = held.iter().map(|row| sqlx::Row::try_get(row, 0)).collect::<Result<Vec<i16>, _>>()?;
+    let within = |text: &Text, rows: Vec<i64>| texts.query(text).bind(rows).bind(held.clone());
+    let mut changed = 0;
+    if !settlement.confirmed.is_empty() {
+        let query = within(&texts.gone, settlement.confirmed.clone());
+        changed += query.execute(&mut *db).await?.rows_affected();
+    }
+    if !settlement.failed.is_empty() {
+        let query = within(&texts.failed, settlement.failed.iter().map(|row| row.seq).collect());
+        changed += failed(query, &settlement.failed).execute(&mut *db).await?.rows_affected();
+    }
+    if !settlement.given_up.is_empty() {
+        let rows = || settlement.given_up.iter().map(|row| row.seq).collect();
+        let query = within(&texts.given_up, rows());
+        bind_given_up(query, &settlement.given_up).execute(&mut *db).await?;
+        changed += within(&texts.gone, rows()).execute(&mut *db).await?.rows_affected();
+    }
+    Ok(changed)
+}
+
+fn failed(query: Query, failed: &[FailedTry]) -> Query {
+    let after = |after: Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
+    query
+        .bind(failed.iter().map(|row| attempts(row.attempts)).collect::<Vec<_>>())
+        .bind(failed.iter().map(|row| text(&row.reason)).collect::<Vec<_>>())
+        .bind(failed.iter().map(|row| after(row.again_after)).collect::<Vec<_>>())
+}
+
+fn bind_given_up(query: Query, given_up: &[GivenUp]) -> Query {
+    query
+        .bind(given_up.iter().map(|row| attempts(row.attempts)).collect::<Vec<_>>())
+        .bind(given_up.iter().map(|row| text(&row.reason)).collect::<Vec<_>>())
+        .bind(given_up.iter().map(|row| holds(row.policy)).collect::<Vec<_>>())
+}
+
+fn attempts(attempts: u32) -> i32 {
+    i32::try_from(attempts).unwrap_or(i32::MAX)
+}
+
+/// PostgreSQL keeps no NUL; a bus may say anything.
+fn text(reason: &str) -> String {
+    reason.replace('\0', "\u{fffd}")
+}
