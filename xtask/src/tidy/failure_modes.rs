@@ -4,8 +4,8 @@
 
 use super::tree::Tree;
 
-/// Id and what goes wrong. Capture (F-01 to F-16), a shared SQLite file (F-31), the consuming side (F-71 to
-/// F-82).
+/// Id and what goes wrong. Capture (F-01 to F-16), outbox and database (F-20 to F-39), leases (F-41 to F-51), publishing
+/// (F-52 to F-60), the consuming side (F-71 to F-82).
 const KNOWN: &[(&str, &str)] = &[
     ("F-01", "events drained from the aggregate before a save that fails, then a retry"),
     ("F-02", "events not cleared after a good save, or told again by the next"),
@@ -23,7 +23,38 @@ const KNOWN: &[(&str, &str)] = &[
     ("F-14", "pool self-deadlock: code inside a transaction takes a second connection"),
     ("F-15", "two instances in one process share static state"),
     ("F-16", "a panicking handler kills dispatch, poisons a lock or leaves a transaction open"),
+    ("F-20", "an auto-increment id used as a cursor skips rows that commit late"),
+    ("F-21", "gap-waiting heuristics"),
+    ("F-22", "ordering by transaction id reorders one aggregate"),
+    ("F-24", "a visibility horizon stalls on any open writing transaction of the cluster"),
+    ("F-26", "the backlog is loaded into memory, or reading degrades with millions of rows"),
+    ("F-28", "deadlocks between cleaning, claiming and inserting"),
+    ("F-29", "MariaDB: claims lock the whole pending set; gap locks"),
+    ("F-30", "MariaDB: auto-increment order is not commit order"),
     ("F-31", "SQLite: a deferred transaction's upgrade is BUSY at once; several processes write"),
+    ("F-32", "an event is published whose commit was never durable"),
+    ("F-34", "LISTEN/NOTIFY lost at reconnect, failover, notifier crash"),
+    ("F-35", "NOTIFY inside the user's transaction serialises all commits"),
+    ("F-36", "a pooler in transaction mode: LISTEN, session locks, prepared statements, SET"),
+    ("F-38", "the relay runs under the database's default isolation"),
+    ("F-39", "time zones and naive timestamps in schedules and leases"),
+    ("F-41", "two relays read the same pending rows"),
+    ("F-42", "a lease shorter than the work"),
+    ("F-43", "a stale owner completes work that it no longer owns"),
+    ("F-44", "stale leadership never heals"),
+    ("F-45", "lease expiry judged with another machine's clock"),
+    ("F-46", "orphaned claims after a crash are stuck for hours"),
+    ("F-47", "a key stays locked for ever when an item reaches its last attempt or its connection drops"),
+    ("F-49", "a recovery agent grabs rows that are being processed right now"),
+    ("F-50", "retry cadence multiplies with relays; attempt counters race"),
+    ("F-51", "a worker that does not know a type discards it"),
+    ("F-52", "settled although the broker never confirmed"),
+    ("F-53", "a confirm is lost, and the message is stored"),
+    ("F-54", "publishing, confirming or connecting never ends"),
+    ("F-55", "RabbitMQ acknowledges a message that it could not route"),
+    ("F-56", "the broker blocks publishers"),
+    ("F-57", "after a reconnect only the first message is sent"),
+    ("F-60", "JetStream's duplicate window is no guarantee"),
     ("F-71", "ack before the effect is committed"),
     ("F-72", "two copies handled at the same time: both see an empty inbox"),
     ("F-73", "inbox check and effect not in one transaction"),

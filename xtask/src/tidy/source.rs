@@ -158,10 +158,15 @@ fn module_folder(path: &str) -> String {
     }
 }
 
-/// Test and benchmark folders, and the two crates that are test code throughout.
+/// Test and benchmark folders, and the crates that are test code throughout.
 fn is_test_place(path: &str) -> bool {
     let folder = |name: &str| path.starts_with(&format!("{name}/")) || path.contains(&format!("/{name}/"));
-    let crates = ["crates/factum-testkit/", "crates/factum-conformance/"];
+    let crates = [
+        "crates/factum-testkit/",
+        "crates/factum-conformance/",
+        "crates/factum-launcher/",
+        "crates/factum-torture/",
+    ];
     folder("tests") || folder("benches") || crates.iter().any(|prefix| path.starts_with(prefix))
 }
 

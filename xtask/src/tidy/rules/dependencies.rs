@@ -1,5 +1,5 @@
 //! Who may depend on whom. The core reaches no runtime, client or driver, however far away; stores and buses
-//! do not know each other; and only what is assembled for a user (the CLI, an example) names two adapters.
+//! do not know each other; and only programs (the CLI, an example, the benchmarks, the torture) name two adapters.
 
 use crate::tidy::metadata::Package;
 use crate::tidy::{Found, Tree};
@@ -48,14 +48,17 @@ pub(super) fn adapters(tree: &Tree, found: &mut Found<'_>) {
             }
         }
         let named: Vec<&str> = declared(package, false).filter(|name| is_adapter(name)).collect();
-        let assembles = package.name == "factum-cli" || manifest.starts_with("examples/");
+        let programs = ["factum-bench", "factum-cli", "factum-torture"];
+        let assembles = programs.contains(&package.name.as_str()) || manifest.starts_with("examples/");
         if named.len() > 1 && !assembles {
             let line = line_of(tree, manifest, named[1]);
             let both = named.join("` and `");
             found.at(
                 manifest,
                 line,
-                format!("names `{both}`: only `factum-cli` and `examples/` assemble adapters; take a port"),
+                format!(
+                    "names `{both}`: only programs (`factum-cli`, `examples/`) assemble adapters; take a port"
+                ),
             );
         }
     }
