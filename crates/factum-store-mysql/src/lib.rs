@@ -1,1 +1,138 @@
-//! factum's store on MariaDB and MySQL.
+//! factum's store on MariaDB and MySQL: units of work, outbox, inbox and documents in tables beside your own.
+//!
+//! Every unit of work is an XA transaction, though it is never prepared: inside one the server refuses whatever would
+//! commit half of it, and a commit proves itself by the name that the transaction was begun with. The store has
+//! connections of its own, and needs a tokio runtime. MariaDB 10.6 and later (tested on 10.11) and MySQL 8.0.17 and later
+//! (untested); it refuses older ones, clusters in which every node writes, and servers that acknowledge a commit before it
+//! is on the disk.
+//!
+//! ```
+//! # async fn open() -> Result<(), factum_store_mysql::Error> {
+//! use factum::{Dispatcher, Work};
+//! use factum_store_mysql::MySql;
+//!
+//! let options = MySql::options("mysql://shop:secret@127.0.0.1/shop")?;
+//! // Once, by whoever may create tables:
+//! options.migrate().await?;
+//! let store = options.connect().await?;
+//! let work = Work::new("https://shop.example/ordering", store, Dispatcher::default());
+//! # Ok(())
+//! # }
+//! ```
+
+mod dead_letters;
+mod documents;
+mod error;
+mod hint;
+mod horizon;
+mod inbox;
+mod inspect;
+mod lease;
+mod options;
+mod outbox;
+mod pool;
+mod prefix;
+mod readers;
+mod rows;
+mod schema;
+mod server;
+mod session;
+mod settle;
+mod texts;
+mod to_the_end;
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use error::Error;
+pub use options::Options;
+pub use prefix::Prefix;
+pub use session::Connection;
+pub use transaction::Tx;
+
+use hint::{Hint, Seen};
+use horizon::Horizon;
+use pool::{Held, Pool};
+use readers::Readers;
+use server::Server;
+use sqlx::ConnectOptions as _;
+use texts::Texts;
+
+/// A database that holds units of work. Cheap to clone; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct MySql {
+    shared: Arc<Shared>,
+    seen: Seen,
+    readers: Readers,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// For units of work: what handlers leave behind on a connection stays among them.
+    units: Pool,
+    /// For the store itself: nobody else ever has them.
+    own: Pool,
+    texts: Arc<Texts>,
+    incarnation: Arc<str>,
+    packet_max: usize,
+    is_lazy: bool,
+    hint: Hint,
+    horizon: tokio::sync::Mutex<Horizon>,
+    began: Instant,
+}
+
+impl MySql {
+    /// How to reach a database: a URL as in `mysql://user:password@host:3306/database`.
+    ///
+    /// # Errors
+    /// As for [`Options::new`].
+    pub fn options(url: &str) -> Result<Options, Error> {
+        Options::new(url)
+    }
+
+    async fn connect_with(options: Options) -> Result<Self, Error> {
+        let mut db = options.server().connect().await?;
+        let server = Server::ask(&mut db).await?;
+        let make = server.check(&options)?;
+        let incarnation = match options.only_announces {
+            true => "".into(),
+            false => schema::verify(&mut db, &options.prefix).await?,
+        };
+        let texts = Arc::new(Texts::new(&options.prefix, make));
+        let connect = Arc::new(options.server().clone());
+        let pool =
+            |connections| Pool::new(Arc::clone(&connect), Arc::clone(&texts), connections, options.wait);
+        let shared = Shared {
+            units: pool(options.connections),
+            own: pool(options.own_connections),
+            texts: Arc::clone(&texts),
+            incarnation,
+            packet_max: server.packet_max,
+            is_lazy: options.accepts_lazy_flush,
+            hint: Hint::default(),
+            horizon: tokio::sync::Mutex::new(Horizon::new(options.trail)),
+            began: Instant::now(),
+        };
+        Ok(Self { shared: Arc::new(shared), seen: Seen::default(), readers: Readers::default() })
+    }
+
+    /// Tells the relays of this process that something may be in the outbox. A unit of work does it by itself; call it
+    /// after the commit of a transaction of your own that [`append`](Self::append) took part in.
+    pub fn wake(&self) {
+        self.shared.hint.give();
+    }
+
+    /// The life of this database: the first half of every `sequence` that it gives out.
+    pub fn incarnation(&self) -> &str {
+        &self.shared.incarnation
+    }
+
+    /// Ends a transaction of the store's own.
+    async fn finish(held: Held) -> Result<(), factum::BoxError> {
+        use factum::port::NotCommitted::{RolledBack, Unknown};
+        held.commit().await.map_err(|failure| match failure {
+            RolledBack(error) | Unknown(error) => error,
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! Who relays which buckets: rows that relays take, renew and give back, by the database's clock. Each statement commits
+//! by itself and takes its rows in the order of their key, so that no two relays wait for each other. A relay that just
+//! goes on sends two statements.
+
+use std::time::Duration;
+
+use factum::BoxError;
+use factum::port::{Asked, BucketSet, Lease, Leased};
+use sqlx::Row as _;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+
+use crate::rows::db_now;
+use crate::texts::Texts;
+
+/// Says that somebody is at work, renews what he holds, and gives back what he no longer wants. Parameters: until (an
+/// interval), lasts, give back, give back, until, lasts, owner.
+pub(crate) const RENEW: &str = concat!(
+    "UPDATE {p}relay AS r LEFT JOIN {p}lease AS l ON l.owner = r.owner
+     SET r.until = ",
+    db_now!(),
+    " + ?, r.lasts = ?,
+         l.owner = if((? >> l.bucket) & 1, NULL, l.owner),
+         l.until = if((? >> l.bucket) & 1, 0, ",
+    db_now!(),
+    " + ?), l.lasts = ?
+     WHERE r.owner = ?"
+);
+
+pub(crate) const ARRIVE: &str = concat!(
+    "INSERT INTO {p}relay (owner, until, lasts) VALUES (?, ",
+    db_now!(),
+    " + ?, ?)
+     ON DUPLICATE KEY UPDATE until = values(until), lasts = values(lasts)"
+);
+
+/// A lease that ends later than its own length from now has expired: the clock was set back.
+macro_rules! is_free {
+    () => {
+        concat!("(owner IS NULL OR until <= ", db_now!(), " OR until > ", db_now!(), " + lasts)")
+    };
+}
+
+/// Parameters: owner, until (an interval), lasts, the buckets.
+pub(crate) const TAKE: &str = concat!(
+    "UPDATE {p}lease SET owner = ?, epoch = epoch + 1, until = ",
+    db_now!(),
+    " + ?, lasts = ?
+     WHERE (? >> bucket) & 1 AND ",
+    is_free!(),
+    " ORDER BY bucket"
+);
+
+/// Parameter: owner. State 1 is his, 2 is free.
+pub(crate) const LEASES: &str = concat!(
+    "SELECT bucket, epoch, CASE WHEN owner = ? THEN 1 WHEN ",
+    is_free!(),
+    " THEN 2 ELSE 0 END,
+         (SELECT count(*) FROM {p}relay AS r WHERE r.until > ",
+    db_now!(),
+    " AND r.until <= ",
+    db_now!(),
+    " + r.lasts)
+     FROM {p}lease ORDER BY bucket"
+);
+
+pub(crate) const LET_GO: &str = "UPDATE {p}lease SET owner = NULL, until = 0 WHERE owner = ?";
+
+pub(crate) const LEAVE: &str = "DELETE FROM {p}relay WHERE owner = ?";
+
+/// Those whose presence has ended an hour ago.
+pub(crate) const FORGET_DEAD: &str =
+    concat!("DELETE FROM {p}relay WHERE until < ", db_now!(), " - 3600000000 ORDER BY owner LIMIT 100");
+
+/// All buckets, as one relay sees them.
+struct Table {
+    mine: Vec<Lease>,
+    free: Vec<u8>,
+    relays: usize,
+}
+
+impl Table {
+    async fn look(texts: &Texts, db: &mut MySqlConnection, owner: &str) -> Result<Self, BoxError> {
+        let mut table = Self { mine: Vec::new(), free: Vec::new(), relays: 0 };
+        for row in texts.leases.query().bind(owner.to_owned()).fetch_all(db).await? {
+            table.add(&row)?;
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, row: &MySqlRow) -> Result<(), BoxError> {
+        let bucket = u8::try_from(row.try_get::<i64, _>(0)?)?;
+        self.relays = usize::try_from(row.try_get::<i64, _>(3)?)?;
+        match row.try_get::<i64, _>(2)? {
+            1 => self.mine.push(Lease { bucket, epoch: row.try_get(1)? }),
+            2 => self.free.push(bucket),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn lease(
+    texts: &Texts,
+    db: &mut MySqlConnection,
+    owner: &str,
+    asked: Asked,
+) -> Result<Leased, BoxError> {
+    let lasts = micros(asked.duration);
+    let give_back = asked.give_back.bits();
+    let renew = texts.renew.query().bind(lasts).bind(lasts).bind(give_back).bind(give_back);
+    let renewed = renew.bind(lasts).bind(lasts).bind(owner.to_owned()).execute(&mut *db).await?;
+    if renewed.rows_affected() == 0 {
+        texts.arrive.query().bind(owner.to_owned()).bind(lasts).bind(lasts).execute(&mut *db).await?;
+    }
+    let mut table = Table::look(texts, db, owner).await?;
+    let room = asked.most.saturating_sub(table.mine.len());
+    let wanted: BucketSet = table.free.iter().copied().take(room).collect();
+    if !wanted.is_empty() {
+        let take = texts.take.query().bind(owner.to_owned()).bind(lasts).bind(lasts).bind(wanted.bits());
+        take.execute(&mut *db).await?;
+        table = Table::look(texts, db, owner).await?;
+    }
+    Ok(Leased { leases: table.mine, relays: table.relays })
+}
+
+pub(crate) async fn release(texts: &Texts, db: &mut MySqlConnection, owner: &str) -> Result<(), BoxError> {
+    texts.let_go.query().bind(owner.to_owned()).execute(&mut *db).await?;
+    texts.leave.query().bind(owner.to_owned()).execute(db).await?;
+    Ok(())
+}
+
+/// Nothing lasts longer than some thousand years, so that no sum overflows.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 64)
+}

@@ -1,0 +1,268 @@
+//! The outbox: written with a commit, read and emptied by relays that hold leases on its buckets.
+
+use factum::port::{
+    Access, Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back,
+};
+use factum::{BoxError, BoxFuture, Envelope};
+use futures_util::TryStreamExt as _;
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Either, Row as _};
+
+use crate::error::Error;
+use crate::horizon::{LOOK_ROWS, Look};
+use crate::rows::{self, Common, columns};
+use crate::texts::{KEPT, Texts, rows_of};
+use crate::{MySql, Shared, lease, settle};
+
+/// Up to so many envelopes go in one statement, whatever their number; more go in powers of two, so that few statements
+/// serve every number, and stay prepared.
+const ONE_STATEMENT: usize = 16;
+
+/// What a statement needs beside its envelopes.
+const STATEMENT_BYTES: usize = 4 << 10;
+
+pub(crate) fn append_text(rows: usize) -> String {
+    let values = rows_of(rows, rows::COLUMNS);
+    format!(concat!("INSERT INTO {{p}}outbox (", columns!(), ") VALUES {}"), values)
+}
+
+/// The generation, and then a row or none. Sizes are summed before data is read, so that a batch takes no more memory
+/// than it may. Parameters: above, buckets, except, rows, bytes.
+pub(crate) const READ: &str = concat!(
+    "SELECT meta.number, o.seq, o.bucket, o.attempts, ",
+    columns!("o"),
+    " FROM {p}meta AS meta
+     LEFT JOIN (
+        SELECT seq FROM (
+            SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS bytes_before FROM (
+                SELECT seq, size FROM {p}outbox AS p
+                WHERE seq > ? AND (? >> bucket) & 1
+                  AND seq NOT IN (SELECT e.seq FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS e)
+                  AND NOT EXISTS (SELECT 1 FROM {p}dead_letter WHERE side = ':relay' AND holds = 2)
+                  AND NOT EXISTS (SELECT 1 FROM {p}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+                      AND d.source = p.source AND d.ordering_key = coalesce(p.partitionkey, p.id))
+                ORDER BY seq LIMIT ?) AS next) AS sized
+        WHERE bytes_before < ?) AS chosen ON TRUE
+     LEFT JOIN {p}outbox AS o ON o.seq = chosen.seq
+     WHERE meta.name = 'generation'"
+);
+
+/// A commit that waits for the disk, and so for all that committed before it. InnoDB shows what is committed before it
+/// is flushed.
+pub(crate) const BARRIER: &str = "UPDATE {p}meta SET number = number + 1 WHERE name = 'barrier'";
+
+/// How many of these envelopes go in the next statement.
+fn next_batch(envelopes: &[Envelope], packet_max: usize) -> Result<usize, Error> {
+    let most = match envelopes.len() {
+        few @ ..=ONE_STATEMENT => few,
+        many => 1 << many.min(KEPT).ilog2(),
+    };
+    let allowed = packet_max.saturating_sub(STATEMENT_BYTES);
+    let (mut bytes, mut rows) = (0, 0);
+    for envelope in envelopes.iter().take(most) {
+        let more = rows::bytes(envelope);
+        if bytes + more > allowed {
+            break;
+        }
+        bytes += more;
+        rows += 1;
+    }
+    match (rows, envelopes.first()) {
+        (0, Some(first)) => Err(Error::TooLarge { bytes: rows::bytes(first), allowed: packet_max }),
+        _ => Ok(rows),
+    }
+}
+
+/// Appends to the outbox.
+pub(crate) async fn append(
+    texts: &Texts,
+    packet_max: usize,
+    db: &mut MySqlConnection,
+    mut envelopes: &[Envelope],
+) -> Result<(), Error> {
+    while !envelopes.is_empty() {
+        let (batch, rest) = envelopes.split_at(next_batch(envelopes, packet_max)?);
+        let mut arguments = MySqlArguments::default();
+        for envelope in batch {
+            rows::check_length("an envelope's source", &envelope.source)?;
+            rows::bind(&mut arguments, envelope).map_err(sqlx::Error::Encode)?;
+        }
+        texts.append.query(batch.len(), arguments).execute(&mut *db).await?;
+        envelopes = rest;
+    }
+    Ok(())
+}
+
+impl MySql {
+    /// Appends envelopes to the outbox on a connection of your own, in a transaction of your own on the same database,
+    /// with no unit of work. Nothing proves that commit: there is no [`Committed`](factum::Committed) for it. Call
+    /// [`wake`](Self::wake) after it.
+    ///
+    /// # Errors
+    /// The server refused, for example because an event with this source and id is there already; the transaction is
+    /// yours to roll back.
+    pub async fn append(
+        &self,
+        connection: &mut MySqlConnection,
+        envelopes: &[Envelope],
+    ) -> Result<(), Error> {
+        append(&self.shared.texts, self.shared.packet_max, connection, envelopes).await
+    }
+}
+
+impl OutboxStore for MySql {
+    fn lease<'a>(&'a self, owner: &'a str, asked: Asked) -> BoxFuture<'a, Result<Leased, BoxError>> {
+        Box::pin(async move {
+            let mut held = self.shared.own.take().await?;
+            let (texts, db) = held.parts()?;
+            let leased = lease::lease(texts, db, owner, asked).await?;
+            held.give_back();
+            Ok(leased)
+        })
+    }
+
+    fn release<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let mut held = self.shared.own.take().await?;
+            let (texts, db) = held.parts()?;
+            lease::release(texts, db, owner).await?;
+            held.give_back();
+            Ok(())
+        })
+    }
+
+    fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Found, BoxError>> {
+        Box::pin(async move {
+            // One read at a time, so that a look of another's does not count for a snapshot that is older.
+            let mut horizon = self.shared.horizon.lock().await;
+            let mut held = self.shared.own.take().await?;
+            let (texts, db) = held.parts()?;
+            let now = self.shared.began.elapsed();
+            if let Some((above, up_to)) = horizon.wants_look(now) {
+                horizon.looked(now, &look(texts, db, above, up_to).await?);
+            }
+            let above = read.above.min(self.readers.shown(read.buckets));
+            let mut found = next(&self.shared, texts, db, &read, above).await?;
+            if !found.rows.is_empty() && !self.shared.is_lazy {
+                texts.barrier.query().execute(&mut *db).await?;
+            }
+            held.give_back();
+            horizon.shown(found.rows.iter().map(|row| row.seq));
+            let end = end_of(&found.rows, &read);
+            found.floor = self.readers.read(read.buckets, above, end, horizon.proven());
+            Ok(found)
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        owner: &'a str,
+        leases: &'a [Lease],
+        settlement: &'a Settlement,
+    ) -> BoxFuture<'a, Result<usize, BoxError>> {
+        Box::pin(async move {
+            if settlement.is_empty() {
+                return Ok(0);
+            }
+            if settle::is_plain(settlement) {
+                let mut held = self.shared.own.take().await?;
+                let (texts, db) = held.parts()?;
+                let rows = settle::confirm(texts, db, owner, leases, &settlement.confirmed).await?;
+                held.give_back();
+                return Ok(usize::try_from(rows)?);
+            }
+            let mut held = self.shared.own.begin(Access::Write).await?;
+            let (texts, db) = held.parts()?;
+            let rows = settle::settle(texts, db, owner, leases, settlement).await?;
+            MySql::finish(held).await?;
+            Ok(usize::try_from(rows)?)
+        })
+    }
+
+    fn hint(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shared.hint.wait(&self.seen))
+    }
+
+    fn clean_up(&self) -> BoxFuture<'_, Result<bool, BoxError>> {
+        Box::pin(async move {
+            let mut held = self.shared.own.take().await?;
+            let (texts, db) = held.parts()?;
+            texts.forget_dead.query().execute(db).await?;
+            held.give_back();
+            Ok(false)
+        })
+    }
+}
+
+/// Sees which numbers have rows: first all of them, and then those that are committed.
+async fn look(texts: &Texts, db: &mut MySqlConnection, above: i64, up_to: i64) -> Result<Look, sqlx::Error> {
+    let seqs = texts.prefix.into_sql("SELECT seq FROM {p}outbox WHERE seq > ");
+    let seqs = format!("{seqs}{above} AND seq <= {up_to} ORDER BY seq LIMIT {LOOK_ROWS}");
+    let text = format!("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; {seqs}; {seqs}");
+    let mut answers = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(db);
+    let mut shown = [Vec::new(), Vec::new()];
+    let mut statement = 0;
+    while let Some(answer) = answers.try_next().await? {
+        match answer {
+            Either::Left(_) => statement += 1,
+            Either::Right(row) if statement == 1 => shown[0].push(row.try_get(0)?),
+            Either::Right(row) => shown[1].push(row.try_get(0)?),
+        }
+    }
+    let [any, committed] = shown;
+    let ends = [&any, &committed].into_iter().filter(|seqs| seqs.len() >= LOOK_ROWS);
+    let up_to = ends.filter_map(|seqs: &Vec<i64>| seqs.last().copied()).min().unwrap_or(up_to);
+    Ok(Look { above, up_to, any, committed })
+}
+
+/// The next rows above a `seq`.
+async fn next(
+    shared: &Shared,
+    texts: &Texts,
+    db: &mut MySqlConnection,
+    read: &Read,
+    above: i64,
+) -> Result<Found, BoxError> {
+    let query = texts
+        .read
+        .query()
+        .bind(above)
+        .bind(read.buckets.bits())
+        .bind(serde_json::to_string(&read.except)?)
+        .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
+        .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX));
+    let rows = query.fetch_all(db).await?;
+    let mut found = Found { rows: Vec::with_capacity(rows.len()), floor: 0, generation: 0 };
+    let mut common = Common::default();
+    for row in &rows {
+        found.generation = row.try_get(0)?;
+        if let Some(seq) = row.try_get(1)? {
+            found.rows.push(outbox_row(row, seq, shared, &mut common)?);
+        }
+    }
+    found.rows.sort_unstable_by_key(|row| row.seq);
+    Ok(found)
+}
+
+/// Up to where a read has looked.
+fn end_of(rows: &[OutboxRow], read: &Read) -> i64 {
+    let bytes: usize = rows.iter().map(|row| row.envelope.data.len()).sum();
+    let is_full = rows.len() >= read.rows_max || bytes >= read.bytes_max.max(1);
+    match rows.last() {
+        Some(last) if is_full => last.seq,
+        None if read.rows_max == 0 => 0,
+        _ => i64::MAX,
+    }
+}
+
+fn outbox_row(row: &MySqlRow, seq: i64, shared: &Shared, common: &mut Common) -> Result<OutboxRow, BoxError> {
+    let mut envelope = rows::read(row, 4, "outbox", common)?;
+    envelope.sequence = Some(rows::sequence(&shared.incarnation, seq));
+    let source = envelope.source.clone();
+    Ok(OutboxRow {
+        seq,
+        bucket: u8::try_from(row.try_get::<i64, _>(2)?)?,
+        attempts: u32::try_from(row.try_get::<i64, _>(3)?)?,
+        envelope: read_back(envelope, source),
+    })
+}
