@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::Error;
@@ -20,6 +21,7 @@ pub(crate) async fn connect(
     options: &Options,
     inbox: &str,
     in_flight: &Arc<InFlight>,
+    connected: watch::Sender<u64>,
 ) -> Result<Client, Error> {
     let server = without_secret(&options.url);
     let at_loss = Arc::clone(in_flight);
@@ -38,6 +40,9 @@ pub(crate) async fn connect(
         .event_callback(move |event| {
             if matches!(event, Event::Disconnected | Event::Closed) {
                 at_loss.give_up(None, "the connection was lost before the server answered");
+            }
+            if matches!(event, Event::Connected) {
+                connected.send_modify(|connections| *connections += 1);
             }
             std::future::ready(())
         });

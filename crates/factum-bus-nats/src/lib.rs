@@ -15,6 +15,7 @@
 //! ```
 
 mod answers;
+mod cleanup;
 mod connection;
 mod error;
 mod headers;
@@ -25,6 +26,7 @@ mod publish;
 mod registry;
 mod server;
 mod streams;
+mod subscription;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use factum::integration::{Capabilities, Deliveries, Durability, Interest, Publication};
 use factum::{BoxError, BoxFuture, EventBus};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use error::Error;
@@ -42,6 +45,7 @@ use names::Names;
 use publish::{Destinations, Publisher};
 use registry::Registry;
 use server::Server;
+use subscription::{Ground, Hubs, NatsDeliveries};
 
 /// An event bus on NATS JetStream. Cheap to clone; clones share the connection.
 #[derive(Clone)]
@@ -51,6 +55,8 @@ pub struct Nats {
 
 struct Shared {
     publisher: Publisher,
+    ground: Ground,
+    hubs: Hubs,
     closing: AtomicBool,
     tasks: Vec<AbortHandle>,
 }
@@ -58,6 +64,7 @@ struct Shared {
 /// The tasks hold parts of the bus, and end with it.
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.hubs.end();
         for task in &self.tasks {
             task.abort();
         }
@@ -89,7 +96,8 @@ impl Nats {
         let names = Arc::new(Names::new(&options.namespace, options.names.clone())?);
         let inbox = format!("_INBOX.{:016x}", unique());
         let in_flight = Arc::new(InFlight::new(&format!("{inbox}.ack"), options.in_flight));
-        let client = connection::connect(&options, &inbox, &in_flight).await?;
+        let (connections, connected) = watch::channel(0);
+        let client = connection::connect(&options, &inbox, &in_flight, connections).await?;
         let server = Server::new(client, options.request_deadline);
         let registry = Registry::open(&server, &names, options.replicas).await?;
         registry.partitions(options.partitions).await?;
@@ -100,9 +108,20 @@ impl Nats {
         let forget = Arc::clone(&destinations);
         let reader = tokio::spawn(answers::read(replies, Arc::clone(&in_flight), move || forget.forget()));
         let sweeper = tokio::spawn(give_up_the_late(Arc::clone(&in_flight), options.publish_deadline));
+        let ground = Ground {
+            server: server.clone(),
+            names: Arc::clone(&names),
+            registry,
+            partitions: options.partitions,
+            lease: options.lease,
+            inbox: format!("{inbox}.read"),
+            connected,
+        };
         let publisher = Publisher::new(server, names, &options, options.partitions, in_flight, destinations);
         let tasks = vec![reader.abort_handle(), sweeper.abort_handle()];
-        Ok(Self { shared: Arc::new(Shared { publisher, closing: AtomicBool::new(false), tasks }) })
+        let closing = AtomicBool::new(false);
+        let shared = Shared { publisher, ground, hubs: Hubs::default(), closing, tasks };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 
@@ -127,6 +146,9 @@ impl EventBus for Nats {
         let mut capabilities = Capabilities::none();
         // JetStream answers before it has called fsync.
         capabilities.durability = Durability::Written;
+        capabilities.ordered = true;
+        capabilities.persistent = true;
+        capabilities.counts_attempts = true;
         capabilities.data_bytes_max = self.shared.publisher.data_bytes_max();
         capabilities
     }
@@ -140,15 +162,29 @@ impl EventBus for Nats {
         })
     }
 
-    fn subscribe<'a>(&'a self, _interest: Interest) -> BoxFuture<'a, Result<Box<dyn Deliveries>, BoxError>> {
-        Box::pin(async move { Err(Error::Closed.into()) })
+    fn subscribe<'a>(&'a self, interest: Interest) -> BoxFuture<'a, Result<Box<dyn Deliveries>, BoxError>> {
+        Box::pin(async move {
+            let Shared { ground, hubs, closing, .. } = &*self.shared;
+            if closing.load(Ordering::SeqCst) {
+                return Err(Error::Closed.into());
+            }
+            if interest.prefetch == 0 || interest.subscription.is_empty() || interest.types.is_empty() {
+                let text = "a subscription needs a name, a type, and a prefetch of at least 1";
+                return Err(Error::Options(text.into()).into());
+            }
+            let (hub, consumer) = hubs.join(ground, interest).await?;
+            let deliveries = NatsDeliveries::new(hub, ground.server.clone(), consumer, self.clone());
+            Ok(Box::new(deliveries) as Box<dyn Deliveries>)
+        })
     }
 
     fn close<'a>(&'a self, deadline: Duration) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            self.shared.closing.store(true, Ordering::SeqCst);
-            let _ = tokio::time::timeout(deadline, self.shared.publisher.in_flight.quiet()).await;
-            self.shared.publisher.in_flight.give_up(None, "the bus closed before the server answered");
+            let Shared { publisher, hubs, closing, .. } = &*self.shared;
+            closing.store(true, Ordering::SeqCst);
+            let answered = tokio::time::timeout(deadline, publisher.in_flight.quiet());
+            let (_, ()) = tokio::join!(answered, hubs.close(deadline));
+            publisher.in_flight.give_up(None, "the bus closed before the server answered");
         })
     }
 }

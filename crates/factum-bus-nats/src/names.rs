@@ -83,6 +83,11 @@ impl Names {
         format!("{}.>", self.namespace)
     }
 
+    /// Where processes tell each other to look again.
+    pub(crate) fn changes(&self) -> String {
+        format!("_factum.{}.changes", self.namespace)
+    }
+
     /// The bucket that holds what the bus agrees on: its settings, its subscriptions, who reads what.
     pub(crate) fn bucket(&self) -> String {
         format!("{}_bus", self.namespace)

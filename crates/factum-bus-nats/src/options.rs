@@ -181,6 +181,15 @@ impl Options {
         Nats::open(self).await
     }
 
+    /// Removes everything of the namespace from the server: streams with their events, subscriptions, settings. Nobody may
+    /// be using it. Returns how many streams there were.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or does not remove them.
+    pub async fn clean_up(self) -> Result<usize, Error> {
+        crate::cleanup::clean_up(&self).await
+    }
+
     fn check(&self) -> Result<(), Error> {
         let wrong = |text: &str| Err(Error::Options(text.to_owned()));
         if !(1..=64).contains(&self.partitions) {

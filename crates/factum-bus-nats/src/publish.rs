@@ -179,7 +179,14 @@ impl Publisher {
                 Arc::new(Destination { subjects, declared: OnceCell::new(), types: Mutex::default() })
             }))
         };
-        let declare = || streams::declare(&self.server, &self.names, &self.settings, source);
+        let declare = async || {
+            if streams::declare(&self.server, &self.names, &self.settings, source).await? {
+                // Subscriptions would find it by themselves, a little later.
+                let told = self.server.client.publish(self.names.changes(), Bytes::new());
+                let _ = self.server.within(told).await;
+            }
+            Ok::<_, Error>(())
+        };
         destination.declared.get_or_try_init(declare).await?;
         Ok(destination)
     }

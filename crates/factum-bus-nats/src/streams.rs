@@ -30,13 +30,13 @@ impl Settings {
     }
 }
 
-/// Makes sure that the stream of a source is there as it has to be.
+/// Makes sure that the stream of a source is there as it has to be; `true`: it was not.
 pub(crate) async fn declare(
     server: &Server,
     names: &Names,
     settings: &Settings,
     source: &str,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let destination = names.destination(source);
     let stream = names.stream(&destination);
     let subjects = format!("{}>", names.subjects(&destination));
@@ -46,11 +46,15 @@ pub(crate) async fn declare(
     };
     let wanted = wanted(settings, &stream, &subjects, &described);
     let what = format!("declaring stream {stream} for {source}");
+    let mut is_new = false;
     let found = match server.ask(format!("STREAM.INFO.{stream}"), &json!({})).await {
         Ok(info) => info,
         Err(failure) if failure.is(STREAM_NOT_FOUND) => {
             match server.ask(format!("STREAM.CREATE.{stream}"), &wanted).await {
-                Ok(info) => info,
+                Ok(info) => {
+                    is_new = true;
+                    info
+                }
                 // Somebody else was quicker, or its subjects are taken: what is there decides.
                 Err(Failure::Refused { code, description }) => server
                     .ask(format!("STREAM.INFO.{stream}"), &json!({}))
@@ -61,7 +65,7 @@ pub(crate) async fn declare(
         }
         Err(failure) => return Err(failure.over(&what)),
     };
-    verify(&stream, &found["config"], &wanted)
+    verify(&stream, &found["config"], &wanted).map(|()| is_new)
 }
 
 fn wanted(settings: &Settings, stream: &str, subjects: &str, described: &str) -> Value {
