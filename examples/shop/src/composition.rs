@@ -2,9 +2,10 @@
 //! names all four services.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use factum::Work;
-use factum::memory::{MemoryBus, MemoryStore};
+use factum::memory::MemoryStore;
+use factum::{EventBus, Work};
 use factum_store_sqlite::Sqlite;
 
 use crate::chance::Trial;
@@ -84,6 +85,7 @@ pub struct Shop<S: ServiceStore> {
     inventory: Service<S>,
     payment: Service<S>,
     insight: Service<S>,
+    relays: bool,
 }
 
 impl<S: ServiceStore> Shop<S> {
@@ -94,6 +96,7 @@ impl<S: ServiceStore> Shop<S> {
             inventory: inventory::service(stores.inventory, trials.refuse),
             payment: payment::service(stores.payment, trials.decline),
             insight: insight::service(stores.insight),
+            relays: true,
         }
     }
 
@@ -107,16 +110,20 @@ impl<S: ServiceStore> Shop<S> {
         }
     }
 
+    /// Leaves their relays to another process.
+    #[must_use]
+    pub fn without_relays(mut self) -> Self {
+        self.relays = false;
+        self
+    }
+
     /// Subscribes all of them, then starts them.
     ///
     /// # Errors
     ///
     /// The bus or a store.
-    pub async fn start(self, bus: MemoryBus) -> Result<Pipeline<S>, Failure> {
-        let services = [self.ordering, self.inventory, self.payment, self.insight];
-        for service in &services {
-            service.subscribe(&bus).await.map_err(Failure::of(service.name))?;
-        }
-        Pipeline::start(services, bus).await
+    pub async fn start(self, bus: &Arc<dyn EventBus>) -> Result<Pipeline<S>, Failure> {
+        let Self { ordering, inventory, payment, insight, relays } = self;
+        Pipeline::start([ordering, inventory, payment, insight], bus, relays).await
     }
 }

@@ -23,6 +23,7 @@ pub mod inventory;
 pub mod kernel;
 pub mod options;
 pub mod ordering;
+pub mod patience;
 pub mod payment;
 pub mod pipeline;
 pub mod placing;

@@ -1,29 +1,29 @@
 //! The four services at work, and how far what they do has come.
+//!
+//! What has to be certain is read from the databases, for a bus may be anywhere, and its relays too. What this process has
+//! counted says when it is worth looking.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use factum::integration::Backlog;
-use factum::memory::MemoryBus;
-use factum_runtime::{Counts, Running};
+use factum::{EventBus, Work};
+use factum_runtime::Counts;
 
-use crate::Failure;
-use crate::service::{Service, ServiceStore};
+use crate::ordering::domain::Order;
+use crate::patience::{Patience, outlast};
+use crate::service::{AtWork, Service, ServiceStore};
+use crate::{Failure, insight, tally};
 
-/// How often somebody who waits looks.
-pub const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// A service at work.
-struct Member<S: ServiceStore> {
-    name: &'static str,
-    store: S,
-    running: Running<S>,
-}
-
-/// The four services at work. The last one is where every order ends.
+/// The four services at work. Every order begins in ordering, and ends in inventory and in insight.
 pub struct Pipeline<S: ServiceStore> {
-    bus: MemoryBus,
-    members: Vec<Member<S>>,
+    ordering: AtWork<S>,
+    inventory: AtWork<S>,
+    payment: AtWork<S>,
+    insight: AtWork<S>,
     closed_before: u64,
+    /// Orders that were closed since, and that this process has not counted: a commit's answer was lost on its way.
+    uncounted: AtomicU64,
 }
 
 /// What the subscriptions have done in this run.
@@ -40,20 +40,34 @@ pub struct Done {
 }
 
 impl<S: ServiceStore> Pipeline<S> {
-    /// Starts services that the bus knows already.
+    /// Lets the bus know of all subscriptions, then starts the services: ordering, inventory, payment, insight.
     ///
     /// # Errors
     ///
     /// A store, or the bus.
-    pub(crate) async fn start(services: [Service<S>; 4], bus: MemoryBus) -> Result<Self, Failure> {
-        let mut members = Vec::with_capacity(services.len());
-        for service in services {
-            let (name, store) = (service.name, service.work.store().clone());
-            let running = service.start(&bus).await.map_err(Failure::of(name))?;
-            members.push(Member { name, store, running });
+    pub(crate) async fn start(
+        services: [Service<S>; 4],
+        bus: &Arc<dyn EventBus>,
+        relays: bool,
+    ) -> Result<Self, Failure> {
+        let closed_before = backlog(insight::NAME, &services[3].work).await?.inbox;
+        let services = services.map(|service| service.assemble(relays));
+        for service in &services {
+            service.open(bus).await?;
         }
-        let closed_before = backlog(&members[3]).await?.inbox;
-        Ok(Self { bus, members, closed_before })
+        let [ordering, inventory, payment, insight] = services.map(|service| service.start(bus));
+        Ok(Self {
+            ordering: ordering.await?,
+            inventory: inventory.await?,
+            payment: payment.await?,
+            insight: insight.await?,
+            closed_before,
+            uncounted: AtomicU64::new(0),
+        })
+    }
+
+    fn members(&self) -> [&AtWork<S>; 4] {
+        [&self.ordering, &self.inventory, &self.payment, &self.insight]
     }
 
     /// Orders that are closed: all end in insight, whose inbox has a row for each.
@@ -63,13 +77,13 @@ impl<S: ServiceStore> Pipeline<S> {
 
     /// Orders that were closed in this run.
     pub fn closed_now(&self) -> u64 {
-        counts(&self.members[3]).handled
+        self.insight.counts().handled + self.uncounted.load(Relaxed)
     }
 
     /// What the subscriptions have done in this run.
     pub fn done(&self) -> Done {
         let mut done = Done::default();
-        for counts in self.members.iter().map(counts) {
+        for counts in self.members().map(AtWork::counts) {
             done.handled += counts.handled;
             done.absorbed += counts.duplicates;
             done.dispatched += counts.dispatched;
@@ -78,34 +92,65 @@ impl<S: ServiceStore> Pipeline<S> {
         done
     }
 
-    /// Waits until nothing is on its way: every outbox is empty but for what is parked, the bus carries nothing,
-    /// and nothing was handled between two looks. `look` is called now and then.
+    /// Asks insight's inbox how many orders are closed.
+    ///
+    /// # Errors
+    ///
+    /// A store.
+    pub async fn recount(&self) -> Result<(), Failure> {
+        let counted = self.insight.counts().handled;
+        let found = self.insight.backlog().await?.inbox;
+        self.uncounted.store(found.saturating_sub(self.closed_before + counted), Relaxed);
+        Ok(())
+    }
+
+    /// Waits until nothing is on its way, as the databases have it. `look` is called now and then.
     ///
     /// # Errors
     ///
     /// A store.
     pub async fn quiet(&self, mut look: impl FnMut()) -> Result<(), Failure> {
-        let mut last = None;
+        let orders = self.orders().await?;
+        let (mut patience, mut last) = (Patience::default(), None);
         loop {
             let now = self.done();
-            let empty = self.bus.in_flight() == 0 && self.outboxes_are_empty().await?;
-            if empty && last == Some(now) {
+            if last != Some(now) {
+                patience.renew();
+            } else if self.is_quiet(orders).await? {
                 return Ok(());
             }
-            last = empty.then_some(now);
+            last = Some(now);
             look();
-            tokio::time::sleep(LOOK_EVERY).await;
+            patience.wait().await;
         }
     }
 
-    async fn outboxes_are_empty(&self) -> Result<bool, Failure> {
-        for member in &self.members {
-            let backlog = backlog(member).await?;
-            if backlog.outbox > backlog.outbox_parked {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Whether all is told that these orders give rise to: each was told to inventory when it was placed, and to inventory
+    /// and insight when it was closed, and nothing but what is parked waits in an outbox. An order with a dead letter
+    /// goes no further.
+    ///
+    /// Inboxes are read before outboxes: what an inbox has made known is not missed there.
+    async fn is_quiet(&self, orders: u64) -> Result<bool, Failure> {
+        let insight = self.insight.backlog().await?;
+        let inventory = self.inventory.backlog().await?;
+        let all = [insight, inventory, self.ordering.backlog().await?, self.payment.backlog().await?];
+        let stuck: u64 = all.iter().map(|backlog| backlog.dead_letters + backlog.parked).sum();
+        Ok(insight.inbox + stuck >= orders
+            && inventory.inbox + 2 * stuck >= 2 * orders
+            && all.iter().all(|backlog| backlog.outbox <= backlog.outbox_parked))
+    }
+
+    /// How many orders there are, those of earlier runs included.
+    async fn orders(&self) -> Result<u64, Failure> {
+        let AtWork { name, work, .. } = &self.ordering;
+        let counted = outlast(work.store(), name, || async {
+            let mut uow = work.read().await?;
+            let mut orders = 0;
+            tally::each::<Order, S>(&mut uow, |_| orders += 1).await?;
+            uow.roll_back().await;
+            Ok::<_, factum::Error>(orders)
+        });
+        counted.await.map_err(Failure::of(name))
     }
 
     /// Finishes what is in hand, and ends.
@@ -114,17 +159,24 @@ impl<S: ServiceStore> Pipeline<S> {
     ///
     /// What ended one of the services before.
     pub async fn stop(self) -> Result<(), Failure> {
-        for Member { name, running, .. } in self.members {
+        for AtWork { name, running, .. } in [self.ordering, self.inventory, self.payment, self.insight] {
             running.stop().await.map_err(Failure::of(name))?;
         }
         Ok(())
     }
 }
 
-fn counts<S: ServiceStore>(member: &Member<S>) -> Counts {
-    member.running.counters().read()
+impl<S: ServiceStore> AtWork<S> {
+    fn counts(&self) -> Counts {
+        self.running.counters().read()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, Failure> {
+        backlog(self.name, &self.work).await
+    }
 }
 
-async fn backlog<S: ServiceStore>(member: &Member<S>) -> Result<Backlog, Failure> {
-    member.store.backlog().await.map_err(Failure::of(member.name))
+async fn backlog<S: ServiceStore>(name: &'static str, work: &Work<S>) -> Result<Backlog, Failure> {
+    let ask = || work.store().backlog();
+    outlast(work.store(), name, ask).await.map_err(Failure::of(name))
 }

@@ -7,14 +7,15 @@ use std::collections::HashSet;
 use std::io;
 use std::thread;
 
-use factum::{BoxError, Sort, Work};
+use factum::{BoxError, UnitOfWork, Work};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::kernel::{Money, OrderId};
 use crate::ordering::application::{PlaceOrder, Placing, place_order};
 use crate::ordering::domain::{Buyer, BuyerId, LineItem, Order};
-use crate::pipeline::{LOOK_EVERY, Pipeline};
+use crate::patience::{Patience, outlast};
+use crate::pipeline::Pipeline;
 use crate::purchases::{InputError, Purchase};
 use crate::service::ServiceStore;
 use crate::tally::Tally;
@@ -28,8 +29,6 @@ const ORDERS_A_COMMIT: usize = 256;
 const READ_AHEAD: usize = 2 * ORDERS_A_COMMIT;
 /// Orders on their way at most: placing waits for the services, and the outboxes stay small.
 const UNDER_WAY_MAX: u64 = 10_000;
-/// Times that a commit is tried which lost a race.
-const ATTEMPTS: u32 = 10;
 
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,8 +98,12 @@ pub async fn place_all<S: ServiceStore>(
     while let Some(more) = reports.recv().await {
         placed.add(more);
         look(placed);
+        let mut patience = Patience::default();
         while under_way(placed, pipeline) > UNDER_WAY_MAX {
-            tokio::time::sleep(LOOK_EVERY).await;
+            if patience.is_worn() {
+                pipeline.recount().await?;
+            }
+            patience.wait().await;
             look(placed);
         }
     }
@@ -174,34 +177,27 @@ async fn run_lane<S: ServiceStore>(
     Ok(())
 }
 
-/// Places a chunk in one unit of work, and again if that lost a race.
+/// Places a chunk in one unit of work. Where nobody knows whether it was committed it is placed again, and what is there
+/// already stays as it is.
 async fn place_chunk<S: ServiceStore>(work: &Work<S>, chunk: &[Purchase]) -> Result<Placed, BoxError> {
-    let mut attempt = 1;
-    loop {
-        match place_once(work, chunk).await {
-            Err(error) if attempt < ATTEMPTS && Sort::of::<S>(&*error).is_worth_another_run() => attempt += 1,
-            outcome => return outcome,
-        }
-    }
+    let run = || async move {
+        let committed = work.run_with_changes(async |uow| place(chunk, uow).await).await?;
+        let (placed, changes) = committed.into_inner();
+        Ok::<_, BoxError>(Placed { dispatched: changes.dispatched as u64, ..placed })
+    };
+    outlast(work.store(), ordering::NAME, run).await
 }
 
-/// Not by [`Work::run`], which does not say how many domain events were dispatched.
-async fn place_once<S: ServiceStore>(work: &Work<S>, chunk: &[Purchase]) -> Result<Placed, BoxError> {
-    let mut uow = work.begin().await?;
+async fn place<S: ServiceStore>(chunk: &[Purchase], uow: &mut UnitOfWork<S>) -> Result<Placed, BoxError> {
     uow.preload::<Order>(chunk.iter().map(|purchase| purchase.id.into())).await?;
     uow.preload::<Buyer>(chunk.iter().map(|purchase| BuyerId(purchase.customer))).await?;
     let mut placed = Placed::default();
     for purchase in chunk {
-        match place_order(command(purchase), &mut uow).await {
-            Ok(Placing::Placed) => placed.now += 1,
-            Ok(Placing::PlacedBefore) => placed.before += 1,
-            Err(error) => {
-                uow.roll_back().await;
-                return Err(error);
-            }
+        match place_order(command(purchase), uow).await? {
+            Placing::Placed => placed.now += 1,
+            Placing::PlacedBefore => placed.before += 1,
         }
     }
-    placed.dispatched = uow.save_changes().await?.dispatched as u64;
     Ok(placed)
 }
 

@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use factum::Error;
 use factum::integration::Backlog;
+use factum::{BoxError, Work};
 
 use crate::composition::Works;
+use crate::patience::outlast;
 use crate::pipeline::Done;
 use crate::placing::{Input, Placed};
 use crate::report::{Check, Figures, Insight, Month, Report};
@@ -46,20 +47,20 @@ pub async fn reconcile<S: ServiceStore>(
 
 impl Books {
     async fn read<S: ServiceStore>(works: &Works<S>, input: Input) -> Result<Self, Failure> {
-        let of = |name| move |error: Error| Failure::of(name)(error);
         let asked_for = |order| input.orders.contains(&order);
         let Works { ordering, inventory, payment, insight } = works;
         let mut backlogs = [Backlog::default(); 4];
         for (backlog, work) in backlogs.iter_mut().zip([ordering, inventory, payment, insight]) {
-            *backlog = work.store().backlog().await.map_err(Failure::of("inspect"))?;
+            *backlog = sure(work, "inspect", |work| work.store().backlog()).await?;
         }
         Ok(Self {
-            ordering: ordering::infrastructure::figures(ordering, asked_for)
-                .await
-                .map_err(of(ordering::NAME))?,
-            inventory: inventory::infrastructure::figures(inventory).await.map_err(of(inventory::NAME))?,
-            payment: payment::infrastructure::figures(payment).await.map_err(of(payment::NAME))?,
-            insight: insight::infrastructure::figures(insight).await.map_err(of(insight::NAME))?,
+            ordering: sure(ordering, ordering::NAME, |work| {
+                ordering::infrastructure::figures(work, asked_for)
+            })
+            .await?,
+            inventory: sure(inventory, inventory::NAME, inventory::infrastructure::figures).await?,
+            payment: sure(payment, payment::NAME, payment::infrastructure::figures).await?,
+            insight: sure(insight, insight::NAME, insight::infrastructure::figures).await?,
             backlogs,
             input,
         })
@@ -189,6 +190,20 @@ impl Books {
             count("parked", 0, self.sum(|backlog| backlog.parked)),
         ]
     }
+}
+
+/// Reads, whenever the store is there to be read.
+async fn sure<'a, S, T, E, F>(
+    work: &'a Work<S>,
+    service: &'static str,
+    read: impl Fn(&'a Work<S>) -> F,
+) -> Result<T, Failure>
+where
+    S: ServiceStore,
+    E: Into<BoxError>,
+    F: Future<Output = Result<T, E>>,
+{
+    outlast(work.store(), service, || read(work)).await.map_err(Failure::of(service))
 }
 
 fn count(what: &str, expected: u64, found: u64) -> Check {

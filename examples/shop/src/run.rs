@@ -2,8 +2,10 @@
 //!
 //! It refuses to print: what a run has to say is its result, and `main` shows it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use factum::EventBus;
 use factum_runtime::memory_bus;
 
 use crate::chance::Trial;
@@ -49,25 +51,24 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         .map_err(|source| Failure::System { what: "start the runtime", source })?;
     runtime.block_on(async {
         let stores = Stores::open(folder.path()).await?;
-        run_on(stores, trials, purchases.take(limit), progress).await
+        run_on(Shop::new(stores, trials), Arc::new(memory_bus()), purchases.take(limit), progress).await
     })
 }
 
-/// Runs the shop on any stores: places an order for every purchase, waits until all are closed, and reconciles.
+/// Runs a shop, on any stores and any bus: places an order for every purchase, waits until all are closed, and reconciles.
 ///
 /// # Errors
 ///
 /// As for [`run`].
 pub async fn run_on<S: ServiceStore>(
-    stores: Stores<S>,
-    trials: Trials,
+    shop: Shop<S>,
+    bus: Arc<dyn EventBus>,
     purchases: impl Iterator<Item = Result<Purchase, InputError>> + Send + 'static,
     mut progress: Progress,
 ) -> Result<Report, Failure> {
     let began = Instant::now();
-    let shop = Shop::new(stores, trials);
     let works = shop.works();
-    let pipeline = shop.start(memory_bus()).await?;
+    let pipeline = shop.start(&bus).await?;
     let show = |progress: &mut Progress, placed| {
         progress.show(Counts { placed, closed: pipeline.closed() });
     };

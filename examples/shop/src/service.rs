@@ -1,12 +1,14 @@
 //! What the four services have in common: a name, units of work on a store of its own, and one subscription.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use factum::integration::{Inspect, Interest};
-use factum::memory::MemoryBus;
+use factum::integration::Inspect;
 use factum::port::{InboxStore, OutboxStore};
-use factum::{BoxError, Dispatcher, Documents, EventBus, Subscription, Work};
-use factum_runtime::Running;
+use factum::{Dispatcher, Documents, EventBus, Subscription, Work};
+use factum_runtime::{RelayOptions, Running};
+
+use crate::Failure;
 
 /// A store that a service of the shop can live on.
 pub trait ServiceStore: Documents + OutboxStore + InboxStore + Inspect {}
@@ -42,39 +44,65 @@ impl<S: Documents> Service<S> {
         let source = format!("https://shop.example.com/{name}");
         Self { name, work: Work::new(source, store, dispatcher), subscription }
     }
-
-    /// Lets the bus know of the subscription. Until all services have done so no relay may run: the bus confirms
-    /// what it has delivered to those that it knows.
-    ///
-    /// # Errors
-    ///
-    /// The bus.
-    pub async fn subscribe(&self, bus: &MemoryBus) -> Result<(), BoxError> {
-        let types = self.subscription.types().into_iter().map(str::to_owned).collect();
-        let subscription = self.subscription.name().to_owned();
-        // The consumer is dropped; the subscription stays.
-        bus.subscribe(Interest { subscription, types, prefetch: 1 }).await.map(drop)
-    }
 }
 
 impl<S: ServiceStore> Service<S> {
-    /// Starts to relay what it announces, and to receive what others tell it.
+    /// Ready to be started. It relays what it announces, unless the relays run elsewhere.
+    pub fn assemble(self, relays: bool) -> Assembled<S> {
+        let runtime = factum_runtime::Service::new(self.work.clone())
+            .subscription(self.subscription)
+            .relay(relay_options)
+            .receive(|options| {
+                options.lanes.batch_max = DELIVERIES_A_COMMIT;
+                options.lanes.prefetch = 2 * DELIVERIES_A_COMMIT;
+            });
+        let runtime = if relays { runtime } else { runtime.without_relay() };
+        Assembled { name: self.name, work: self.work, runtime }
+    }
+}
+
+/// How the relays of the shop work, wherever they run.
+pub fn relay_options(options: &mut RelayOptions) {
+    options.lease = LEASE;
+    options.renew = RENEW;
+}
+
+/// A service that is ready to be started.
+pub struct Assembled<S: ServiceStore> {
+    name: &'static str,
+    work: Work<S>,
+    runtime: factum_runtime::Service<S>,
+}
+
+impl<S: ServiceStore> Assembled<S> {
+    /// Lets the bus know of the subscription. Until all services have done so none may announce anything: a bus
+    /// delivers to those that it knows.
     ///
     /// # Errors
     ///
     /// The bus.
-    pub async fn start(self, bus: &MemoryBus) -> Result<Running<S>, factum::Error> {
-        factum_runtime::Service::new(self.work)
-            .subscription(self.subscription)
-            .relay(|options| {
-                options.lease = LEASE;
-                options.renew = RENEW;
-            })
-            .receive(|options| {
-                options.lanes.batch_max = DELIVERIES_A_COMMIT;
-                options.lanes.prefetch = 2 * DELIVERIES_A_COMMIT;
-            })
-            .start(bus)
-            .await
+    pub async fn open(&self, bus: &Arc<dyn EventBus>) -> Result<(), Failure> {
+        self.runtime.open(bus).await.map_err(Failure::of(self.name))
     }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// The bus.
+    pub async fn start(self, bus: &Arc<dyn EventBus>) -> Result<AtWork<S>, Failure> {
+        let Self { name, work, runtime } = self;
+        let running = runtime.start(bus).await.map_err(Failure::of(name))?;
+        Ok(AtWork { name, work, running })
+    }
+}
+
+/// A service at work.
+pub struct AtWork<S: ServiceStore> {
+    /// Its name.
+    pub name: &'static str,
+    /// Opens its units of work.
+    pub work: Work<S>,
+    /// What is at work.
+    pub running: Running<S>,
 }

@@ -1,9 +1,11 @@
 //! The four services on memory, over the first purchases of the real file: the same code as on SQLite.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use factum_runtime::memory_bus;
 use shop::chance::Trial;
-use shop::composition::{Stores, Trials};
+use shop::composition::{Shop, Stores, Trials};
 use shop::progress::Progress;
 use shop::purchases::{Purchase, Purchases};
 use shop::report::{Figures, Insight, Month};
@@ -17,7 +19,8 @@ fn purchases() -> Vec<Purchase> {
 
 async fn run(trials: Trials) -> Report {
     let input = Purchases::built_in().take(PURCHASES);
-    run_on(Stores::in_memory(), trials, input, Progress::new(true, None)).await.unwrap()
+    let (shop, bus) = (Shop::new(Stores::in_memory(), trials), Arc::new(memory_bus()));
+    run_on(shop, bus, input, Progress::new(true, None)).await.unwrap()
 }
 
 /// What should come of it, worked out from the file alone; what is about this run alone is taken over.
