@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use factum::integration::Answer;
 use factum::protocol::relay::Report;
+use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -17,6 +18,7 @@ struct Counters {
     relays: AtomicU64,
     buckets: AtomicU64,
     given_up: AtomicU64,
+    changed: Notify,
 }
 
 /// Counts of one relay since it began; clones share them.
@@ -63,12 +65,26 @@ impl RelayStats {
         }
     }
 
+    /// Waits until the counts are as wished, and answers them. They are looked at whenever rows were settled, an
+    /// envelope was given up, or the buckets were shared out anew.
+    pub async fn until(&self, is: impl Fn(&RelayCounts) -> bool) -> RelayCounts {
+        loop {
+            let changed = self.0.changed.notified();
+            let now = self.now();
+            if is(&now) {
+                return now;
+            }
+            changed.await;
+        }
+    }
+
     pub(super) fn published(&self, envelopes: usize) {
         self.0.published.fetch_add(envelopes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn settled(&self, rows: usize) {
         self.0.settled.fetch_add(rows as u64, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
     }
 
     pub(super) fn keeps(&self, envelopes: usize) {
@@ -88,8 +104,9 @@ impl RelayStats {
                 });
             }
             Report::GivenUp { .. } => _ = self.0.given_up.fetch_add(1, Ordering::Relaxed),
-            _ => {}
+            _ => return,
         }
+        self.0.changed.notify_waiters();
     }
 
     pub(super) fn answered(&self, answers: &[(u64, Answer)]) {
