@@ -120,7 +120,7 @@ impl Nats {
         let publisher = Publisher::new(server, names, &options, options.partitions, in_flight, destinations);
         let tasks = vec![reader.abort_handle(), sweeper.abort_handle()];
         let closing = AtomicBool::new(false);
-        let shared = Shared { publisher, ground, hubs: Hubs::default(), closing, tasks };
+        let shared = Shared { publisher, ground, hubs: Hubs::new(), closing, tasks };
         Ok(Self { shared: Arc::new(shared) })
     }
 }

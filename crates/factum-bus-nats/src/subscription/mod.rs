@@ -44,17 +44,22 @@ pub(crate) struct Ground {
 }
 
 /// The hubs of one bus, by subscription.
-#[derive(Default)]
 pub(crate) struct Hubs {
-    by_name: tokio::sync::Mutex<HashMap<String, Arc<Hub>>>,
+    /// `None`: closed.
+    by_name: tokio::sync::Mutex<Option<HashMap<String, Arc<Hub>>>>,
 }
 
 impl Hubs {
+    pub(crate) fn new() -> Self {
+        Self { by_name: tokio::sync::Mutex::new(Some(HashMap::new())) }
+    }
+
     /// Adds a consumer to the hub of its subscription, which begins to be if it was not there.
     pub(crate) async fn join(&self, ground: &Ground, interest: Interest) -> Result<(Arc<Hub>, u64), Error> {
         let Interest { subscription, types, prefetch } = interest;
         let types: BTreeSet<String> = types.into_iter().collect();
         let mut hubs = self.by_name.lock().await;
+        let hubs = hubs.as_mut().ok_or(Error::Closed)?;
         if let Some(hub) = hubs.get(&subscription) {
             if !types.is_subset(&hub.lock().types) {
                 let record = register(ground, &subscription, &types).await?;
@@ -77,7 +82,8 @@ impl Hubs {
     /// Waits for what is out, then ends all of them, and waits until they have handed back what they held.
     pub(crate) async fn close(&self, deadline: Duration) {
         let until = tokio::time::Instant::now() + deadline;
-        let Ok(hubs) = tokio::time::timeout_at(until, self.by_name.lock()).await else { return };
+        let Ok(mut hubs) = tokio::time::timeout_at(until, self.by_name.lock()).await else { return };
+        let Some(hubs) = hubs.take() else { return };
         for hub in hubs.values() {
             hub.lock().phase = Phase::Closing;
         }
@@ -94,7 +100,7 @@ impl Hubs {
 
     /// Ends all of them, without waiting: they hand back what they hold on their own.
     pub(crate) fn end(&mut self) {
-        for hub in self.by_name.get_mut().values() {
+        for hub in self.by_name.get_mut().iter().flat_map(HashMap::values) {
             hub.end();
         }
     }

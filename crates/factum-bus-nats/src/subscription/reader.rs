@@ -39,7 +39,7 @@ struct Request {
 #[derive(Debug)]
 struct Sorting {
     look: Instant,
-    asked: Option<Instant>,
+    ask: Instant,
 }
 
 impl Reader {
@@ -48,7 +48,7 @@ impl Reader {
         Self {
             requests: VecDeque::new(),
             last: None,
-            sorting: sorts.then_some(Sorting { look: now, asked: None }),
+            sorting: sorts.then_some(Sorting { look: now, ask: now + LOOK }),
             kept: BTreeMap::new(),
             furthest: 0,
         }
@@ -62,7 +62,7 @@ impl Reader {
     }
 
     fn sort(&mut self, now: Instant) {
-        self.sorting.get_or_insert(Sorting { look: now, asked: None });
+        self.sorting.get_or_insert(Sorting { look: now, ask: now + LOOK });
     }
 
     /// How many are asked for and have not come.
@@ -121,9 +121,10 @@ impl Reader {
     /// Whether what is missing is to be asked for, as it has been missing for a while.
     pub(crate) fn asks(&mut self, now: Instant) -> bool {
         let Some(sorting) = &mut self.sorting else { return false };
-        let asks = sorting.asked.is_none_or(|asked| now >= asked + ASK_AGAIN);
+        // What is on its way is not missing.
+        let asks = now >= sorting.ask;
         if asks {
-            sorting.asked = Some(now);
+            sorting.ask = now + ASK_AGAIN;
         }
         asks
     }
@@ -239,12 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_asked_for_at_once_and_again_after_a_while() {
+    fn what_is_missing_is_asked_for_soon_and_again_after_a_while() {
         let now = Instant::now();
         let mut reader = Reader::new(true, now);
-        assert!(reader.asks(now) && !reader.asks(now));
-        assert!(reader.asks(now + ASK_AGAIN));
+        assert!(!reader.asks(now), "it may be on its way");
+        assert!(reader.asks(now + LOOK) && !reader.asks(now + LOOK));
+        assert!(reader.asks(now + LOOK + ASK_AGAIN));
         reader.looked(true, now);
-        assert!(!reader.asks(now + ASK_AGAIN * 2));
+        assert!(!reader.asks(now + ASK_AGAIN * 9));
     }
 }

@@ -114,6 +114,7 @@ impl Task {
 
     pub(super) async fn run(mut self) {
         let mut connected = self.ground.connected.clone();
+        connected.mark_unchanged();
         while self.step().await {
             let next = sleep_until(self.next_step().into());
             tokio::select! {
