@@ -213,3 +213,139 @@ impl Writers {
         self.plan(&read, false, now).begin
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads one after the other, at moments of the test's choosing.
+    struct Reads {
+        writers: Writers,
+        now: Instant,
+    }
+
+    impl Reads {
+        fn new() -> Self {
+            Self { writers: Writers::default(), now: Instant::now() }
+        }
+
+        fn plan(&self, above: i64) -> Plan {
+            let read = Read { buckets: BucketSet::ALL, above, except: Vec::new(), rows_max: 9, bytes_max: 9 };
+            self.writers.plan(&read, false, self.now)
+        }
+
+        fn shows(&mut self, plan: &Plan, last: i64, cut: bool, look: &[&str]) -> Verdict {
+            let look = plan.look.then(|| look.iter().map(|writer| (*writer).to_owned()).collect());
+            let shown = Shown { last: Some(last).filter(|last| *last > 0), cut, look };
+            self.writers.absorb(plan, &shown, self.now)
+        }
+
+        /// A read that shows up to `last`, all of it.
+        fn read(&mut self, last: i64, look: &[&str]) -> Verdict {
+            let plan = self.plan(i64::MAX);
+            self.shows(&plan, last, false, look)
+        }
+    }
+
+    #[test]
+    fn a_quiet_table_is_not_looked_at_and_not_read_again() {
+        let mut reads = Reads::new();
+        assert!(!reads.plan(0).look);
+        for last in [10, 10, 10] {
+            reads.read(last, &[]);
+        }
+        let plan = reads.plan(10);
+        assert_eq!((plan.begin, plan.look), (10, false));
+    }
+
+    #[test]
+    fn what_one_read_has_shown_is_read_by_the_next_too() {
+        let mut reads = Reads::new();
+        reads.read(10, &[]);
+        reads.read(20, &[]);
+        assert_eq!(reads.plan(20).begin, 0);
+        reads.read(30, &[]);
+        assert_eq!(reads.plan(30).begin, 20);
+    }
+
+    #[test]
+    fn a_read_that_is_cut_short_proves_no_more_than_it_has_shown() {
+        let mut reads = Reads::new();
+        reads.read(10, &[]);
+        reads.read(20, &[]);
+        let plan = reads.plan(20);
+        reads.shows(&plan, 15, true, &[]);
+        assert_eq!(reads.plan(20).begin, 15);
+    }
+
+    #[test]
+    fn a_young_writer_is_read_for_until_what_it_left_was_read() {
+        let mut reads = Reads::new();
+        for _ in 0..3 {
+            reads.read(10, &[]);
+        }
+        reads.read(20, &[]);
+        reads.read(20, &["3/7"]);
+        for _ in 0..3 {
+            assert_eq!(reads.read(30, &["3/7"]), Verdict::Sound(10));
+        }
+        // It may have ended before this read's snapshot, or after it.
+        assert_eq!(reads.read(30, &[]), Verdict::Sound(10));
+        assert_eq!(reads.read(30, &[]), Verdict::Sound(30));
+    }
+
+    #[test]
+    fn a_read_that_misses_an_old_writer_is_made_again() {
+        let mut reads = Reads::new();
+        for look in [&[][..], &[], &["3/7"], &["3/7"]] {
+            reads.read(10, look);
+        }
+        reads.now += YOUNG * 2;
+        assert_eq!(reads.read(20, &["3/7"]), Verdict::Sound(10));
+        reads.read(20, &["3/7"]);
+        let plan = reads.plan(20);
+        assert_eq!((plan.begin, plan.look), (20, true));
+        assert_eq!(reads.shows(&plan, 30, false, &[]), Verdict::Again);
+        assert!(reads.plan(20).begin <= 10);
+    }
+
+    #[test]
+    fn a_transaction_that_is_prepared_under_another_name_is_the_same() {
+        let mut reads = Reads::new();
+        for look in [&[][..], &[], &["3/7"]] {
+            reads.read(10, look);
+        }
+        for last in [20, 30, 40] {
+            reads.read(last, &["3/7"]);
+        }
+        // It was seen after 10 was shown; whatever has the other name may be it.
+        for _ in 0..4 {
+            reads.read(40, &["-1/99"]);
+        }
+        assert_eq!(reads.plan(40).begin, 10);
+    }
+
+    #[test]
+    fn several_reads_on_their_way_take_no_writer_for_gone_that_they_did_not_know() {
+        let mut reads = Reads::new();
+        reads.read(10, &[]);
+        let early = reads.plan(10);
+        reads.read(20, &["3/7"]);
+        assert_eq!(reads.shows(&early, 10, false, &[]), Verdict::Sound(0));
+        assert!(reads.writers.open.values().all(|seen| !seen.ended));
+    }
+
+    #[test]
+    fn what_is_read_of_some_buckets_is_not_read_of_others() {
+        let mut reads = Reads::new();
+        let some: BucketSet = (0..32).collect();
+        for _ in 0..4 {
+            let mut plan = reads.plan(i64::MAX);
+            plan.buckets = some;
+            reads.shows(&plan, 10, false, &[]);
+        }
+        let read = |buckets| Read { buckets, above: 10, except: Vec::new(), rows_max: 9, bytes_max: 9 };
+        assert_eq!(reads.writers.plan(&read(some), false, reads.now).begin, 10);
+        assert_eq!(reads.writers.plan(&read(BucketSet::ALL), false, reads.now).begin, 0);
+    }
+}
