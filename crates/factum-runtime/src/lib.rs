@@ -7,7 +7,7 @@ mod service;
 mod subscription;
 mod timer;
 
-pub use relay::{Relay, RelayCounts, RelayOptions, RelayStats};
+pub use relay::{AnsweredBatch, PublishedBatch, Relay, RelayCounts, RelayMetrics, RelayOptions, RelayStats};
 pub use service::{Running, Service};
 pub use subscription::{Counters, Counts, Receiver, ReceiverOptions};
 pub use timer::TokioTimer;

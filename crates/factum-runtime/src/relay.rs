@@ -2,6 +2,7 @@
 //! [`factum::protocol::relay`]; here are only the futures, the clock and the envelopes on their way.
 
 mod driver;
+mod metrics;
 mod publishing;
 mod stats;
 
@@ -10,7 +11,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use factum::integration::{Durability, OnDeadLetter};
+use factum::integration::{Durability, Inspect, OnDeadLetter};
 use factum::port::OutboxStore;
 use factum::{Error, EventBus};
 
@@ -18,6 +19,7 @@ use factum::{Error, EventBus};
 pub use factum::protocol::relay::Options as RelayOptions;
 
 use self::driver::Driver;
+pub use self::metrics::{AnsweredBatch, PublishedBatch, RelayMetrics};
 pub use self::stats::{RelayCounts, RelayStats};
 
 /// Moves what one store's outbox holds to one bus. Every relay is the same: any number may run on one store, in any
@@ -29,6 +31,8 @@ pub struct Relay {
     bus: Arc<dyn EventBus>,
     options: RelayOptions,
     stats: RelayStats,
+    metrics: Option<Arc<dyn RelayMetrics>>,
+    inspect: Option<(Arc<dyn Inspect>, Duration)>,
 }
 
 impl Relay {
@@ -36,7 +40,7 @@ impl Relay {
     pub fn new(store: Arc<dyn OutboxStore>, bus: Arc<dyn EventBus>) -> Self {
         let mut options = RelayOptions::default();
         options.seed = random();
-        Self { store, bus, options, stats: RelayStats::default() }
+        Self { store, bus, options, stats: RelayStats::default(), metrics: None, inspect: None }
     }
 
     /// Changes its numbers. Whether several of a key share a batch is the bus's to say, whatever is set here.
@@ -57,6 +61,21 @@ impl Relay {
     /// Counts what it does, also while it runs.
     pub fn stats(&self) -> RelayStats {
         self.stats.clone()
+    }
+
+    /// Tells what it measures.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn RelayMetrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Asks the store every so often what waits there, for [`RelayMetrics::backlog`]. It counts rows: with a million of
+    /// them that takes the database a good part of a second, so ask every 15 s or less often, and of one relay.
+    #[must_use]
+    pub fn inspect(mut self, store: Arc<dyn Inspect>, every: Duration) -> Self {
+        self.inspect = Some((store, every));
+        self
     }
 
     /// Runs until `shutdown` ends; then it waits for the answers that are due (at most

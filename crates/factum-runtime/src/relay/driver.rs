@@ -4,11 +4,13 @@ use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
+use factum::integration::Inspect;
 use factum::port::{Asked as Leases, Found, Lease, Leased, OutboxStore, Read, Settlement};
 use factum::protocol::relay::{Input, Output, Relay as Machine, Report};
 use factum::{BoxError, BoxFuture};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::metrics::RelayMetrics;
 use super::publishing::Publishing;
 use super::{Relay, RelayStats};
 
@@ -22,6 +24,8 @@ pub(super) struct Driver {
     began: Instant,
     publishing: Publishing,
     stats: RelayStats,
+    metrics: Option<Arc<dyn RelayMetrics>>,
+    watch: Option<Watch>,
     leasing: Asked<Leased>,
     reading: Asked<Found>,
     settling: Asked<usize>,
@@ -45,8 +49,10 @@ impl Driver {
             store: relay.store,
             owner,
             began: Instant::now(),
-            publishing: Publishing::new(relay.bus, deadline),
+            publishing: Publishing::new(relay.bus, deadline, relay.metrics.clone()),
             stats: relay.stats,
+            watch: relay.metrics.clone().zip(relay.inspect).map(Watch::new),
+            metrics: relay.metrics,
             leasing: None,
             reading: None,
             settling: None,
@@ -63,6 +69,7 @@ impl Driver {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut ending = false;
         let mut timer = std::pin::pin!(sleep_until(self.began));
+        let mut watching = std::pin::pin!(watch(self.watch.take()));
         self.take(Ready::Input(Input::Tick));
         while !self.done {
             let timed = self.set(timer.as_mut());
@@ -76,6 +83,7 @@ impl Driver {
                     hint = store.hint();
                     Ready::Input(Input::Hint)
                 }
+                () = &mut watching => continue,
                 () = timer.as_mut(), if timed => Ready::Input(Input::Tick),
             };
             self.take(ready);
@@ -132,7 +140,10 @@ impl Driver {
         };
         match &input {
             Input::Answered(answers) => self.stats.answered(answers),
-            Input::Settled(rows) => self.stats.settled(*rows),
+            Input::Settled(rows) => {
+                self.stats.settled(*rows);
+                self.metrics.iter().for_each(|metrics| metrics.settled(*rows));
+            }
             _ => {}
         }
         let mut outputs = std::mem::take(&mut self.outputs);
@@ -156,9 +167,24 @@ impl Driver {
             Output::Release => self.release(),
             Output::Report(report) => {
                 self.stats.reported(&report);
+                self.measure(&report);
                 tell(&report);
             }
             Output::Done => self.done = true,
+        }
+    }
+
+    fn measure(&self, report: &Report) {
+        let Some(metrics) = &self.metrics else { return };
+        match report {
+            Report::Shared { relays, buckets } => metrics.leases(*buckets, *relays),
+            Report::LeasesLost(_) => {
+                let now = self.stats.now();
+                metrics.leases(now.buckets as usize, now.relays as usize);
+            }
+            Report::Refused { attempts, .. } => metrics.refused(*attempts),
+            Report::GivenUp { r#type, policy, .. } => metrics.given_up(r#type, *policy),
+            _ => {}
         }
     }
 
@@ -187,6 +213,39 @@ impl Driver {
         // What is still on its way must not come after the release, and take the leases again.
         (self.leasing, self.reading, self.settling, self.cleaning) = (None, None, None, None);
         self.releasing = Some(Box::pin(async move { store.release(&owner).await }));
+    }
+}
+
+/// Asks the store what waits there, for the metrics.
+struct Watch {
+    metrics: Arc<dyn RelayMetrics>,
+    store: Arc<dyn Inspect>,
+    every: Duration,
+}
+
+impl Watch {
+    fn new((metrics, (store, every)): (Arc<dyn RelayMetrics>, (Arc<dyn Inspect>, Duration))) -> Self {
+        Self { metrics, store, every: every.max(Duration::from_millis(100)) }
+    }
+
+    async fn run(self) {
+        let mut every = tokio::time::interval(self.every);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            match self.store.backlog().await {
+                Ok(backlog) => self.metrics.backlog(&backlog),
+                Err(error) => tracing::warn!(%error, "the store does not tell what waits"),
+            }
+        }
+    }
+}
+
+/// Never ends.
+async fn watch(watch: Option<Watch>) {
+    match watch {
+        Some(watch) => watch.run().await,
+        None => pending().await,
     }
 }
 

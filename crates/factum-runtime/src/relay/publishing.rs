@@ -6,10 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use factum::integration::{Answer, Confirm, Publication};
-use factum::port::OutboxRow;
+use factum::port::{Ids as _, OutboxRow, SystemIds};
 use factum::protocol::relay::{Input, Row, Sent};
 use factum::{BoxError, BoxFuture, Committed, Envelope, EventBus};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+
+use super::metrics::{AnsweredBatch, Departures, PublishedBatch, RelayMetrics};
 
 /// Answers taken out of the channel at once, at most.
 const ANSWERS: usize = 4_096;
@@ -18,6 +21,7 @@ pub(super) struct Publishing {
     bus: Arc<dyn EventBus>,
     /// How long the bus may take to accept a batch, and to answer.
     deadline: Duration,
+    measuring: Option<Measuring>,
     /// The envelopes of rows that wait for their turn; none that was handed over.
     kept: HashMap<i64, Committed<Envelope>>,
     /// Batches for which the bus has no room yet, in the order in which they were begun.
@@ -28,8 +32,52 @@ pub(super) struct Publishing {
     unsent: UnboundedSender<(u64, Answer)>,
 }
 
+/// What is measured for whoever asked for it.
+struct Measuring {
+    metrics: Arc<dyn RelayMetrics>,
+    began: Instant,
+    departures: Departures,
+}
+
+impl Measuring {
+    fn new(metrics: Arc<dyn RelayMetrics>) -> Self {
+        Self { metrics, began: Instant::now(), departures: Departures::default() }
+    }
+
+    fn published(&mut self, batch: &[Sent], kept: &HashMap<i64, Committed<Envelope>>) {
+        let now = self.began.elapsed();
+        let mut published = PublishedBatch::default();
+        let mut oldest = i64::MAX;
+        for Sent { seq, ticket } in batch {
+            self.departures.note(*ticket, now);
+            if let Some(envelope) = kept.get(seq) {
+                published.envelopes += 1;
+                published.data_bytes += envelope.data.len();
+                oldest = oldest.min(envelope.time.as_micros());
+            }
+        }
+        let (_, time) = SystemIds.mint();
+        let age = time.as_micros().saturating_sub(oldest).try_into().unwrap_or_default();
+        published.oldest_age = Duration::from_micros(age);
+        self.metrics.published(&published);
+    }
+
+    fn answered(&self, answers: &[(u64, Answer)]) {
+        let now = self.began.elapsed();
+        let mut batch = AnsweredBatch::default();
+        for (ticket, answer) in answers {
+            batch.add(answer, self.departures.since(*ticket, now));
+        }
+        self.metrics.answered(&batch);
+    }
+}
+
 impl Publishing {
-    pub(super) fn new(bus: Arc<dyn EventBus>, deadline: Duration) -> Self {
+    pub(super) fn new(
+        bus: Arc<dyn EventBus>,
+        deadline: Duration,
+        metrics: Option<Arc<dyn RelayMetrics>>,
+    ) -> Self {
         let (unsent, answers) = unbounded_channel();
         let sender = unsent.clone();
         let answered = move |ticket, answer| {
@@ -39,6 +87,7 @@ impl Publishing {
         Self {
             bus,
             deadline,
+            measuring: metrics.map(Measuring::new),
             kept: HashMap::new(),
             handing_over: Vec::new(),
             answered: Arc::new(answered),
@@ -71,6 +120,9 @@ impl Publishing {
 
     /// Begins to hand a batch over. Returns how many envelopes it has.
     pub(super) fn begin(&mut self, batch: Vec<Sent>) -> usize {
+        if let Some(measuring) = &mut self.measuring {
+            measuring.published(&batch, &self.kept);
+        }
         let mut publications = Vec::with_capacity(batch.len());
         for Sent { seq, ticket } in batch {
             match self.kept.remove(&seq) {
@@ -103,7 +155,10 @@ impl Publishing {
                 return Poll::Ready(Input::Unreachable(error.to_string()));
             }
             let mut answers = Vec::new();
-            self.answers.poll_recv_many(cx, &mut answers, ANSWERS).map(|_| Input::Answered(answers))
+            self.answers.poll_recv_many(cx, &mut answers, ANSWERS).map(|_| {
+                self.measuring.iter().for_each(|measuring| measuring.answered(&answers));
+                Input::Answered(answers)
+            })
         })
         .await
     }

@@ -1,12 +1,13 @@
 //! What it does while nothing goes wrong.
 
-use factum::integration::{Answer, Inspect as _};
+use factum::integration::{Answer, Backlog, Inspect as _, OnDeadLetter};
 use factum::memory::MemoryBus;
 use factum::memory::MemoryStore;
 use factum::port::{Asked, BucketSet, Lease, OutboxStore as _, Settlement};
 use factum::{Dispatcher, Work};
-use factum_runtime::{Relay, Service, TokioTimer};
-use std::sync::Arc;
+use factum_runtime::{AnsweredBatch, PublishedBatch, Relay, RelayMetrics, Service, TokioTimer};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::world::{Act, CONFIRM, FakeBus, commit, envelope, in_time, pass, relay, start, store};
@@ -179,4 +180,84 @@ async fn a_drain_says_that_the_relay_never_ran_instead_of_waiting_for_ever() {
     let running = Service::new(work).relay(|options| options.batch.rows = 0).start(&bus).await.unwrap();
     let drained = in_time("the reason", running.drain()).await;
     assert!(matches!(drained, Err(factum::Error::Misconfigured { .. })), "{drained:?}");
+}
+
+#[derive(Default)]
+struct Seen {
+    published: AtomicUsize,
+    confirmed: AtomicUsize,
+    settled: AtomicUsize,
+    refused: AtomicUsize,
+    given_up: AtomicUsize,
+    buckets: AtomicUsize,
+    waiting: AtomicUsize,
+    slowest: Mutex<Duration>,
+}
+
+impl RelayMetrics for Seen {
+    fn published(&self, batch: &PublishedBatch) {
+        assert!(batch.data_bytes > 0);
+        self.published.fetch_add(batch.envelopes, Ordering::SeqCst);
+    }
+
+    fn answered(&self, batch: &AnsweredBatch) {
+        self.confirmed.fetch_add(batch.confirmed, Ordering::SeqCst);
+        let mut slowest = self.slowest.lock().unwrap();
+        *slowest = batch.latency_max.max(*slowest);
+        assert!(batch.latency_sum >= batch.latency_max);
+    }
+
+    fn settled(&self, rows: usize) {
+        self.settled.fetch_add(rows, Ordering::SeqCst);
+    }
+
+    fn refused(&self, attempts: u32) {
+        self.refused.fetch_max(attempts as usize, Ordering::SeqCst);
+    }
+
+    fn given_up(&self, r#type: &str, policy: OnDeadLetter) {
+        assert_eq!((r#type, policy), (crate::world::TYPE, OnDeadLetter::Park));
+        self.given_up.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leases(&self, buckets: usize, relays: usize) {
+        assert_eq!(relays, 1);
+        self.buckets.store(buckets, Ordering::SeqCst);
+    }
+
+    fn backlog(&self, backlog: &Backlog) {
+        self.waiting.fetch_max(backlog.outbox as usize, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_collects_metrics_is_told_what_is_published_answered_refused_and_left() {
+    let store = store();
+    let bus = FakeBus::new(|envelope, _| match envelope.ordering_key() {
+        "poison" => crate::world::refuse(),
+        _ => CONFIRM,
+    });
+    let seen = Arc::new(Seen::default());
+    let relay = Relay::new(Arc::new(store.clone()), Arc::clone(&bus) as Arc<dyn factum::EventBus>)
+        .options(|options| options.attempts_max = 3)
+        .metrics(Arc::clone(&seen) as Arc<dyn RelayMetrics>)
+        .inspect(Arc::new(store.clone()), Duration::from_secs(1));
+    let running = start(relay);
+    commit(
+        &store,
+        (0..20).map(|n| envelope("k", n)).chain([envelope("poison", 0), envelope("poison", 1)]).collect(),
+    )
+    .await;
+    in_time("an outbox with what is parked", running.stats.until(|now| now.given_up == 1)).await;
+    in_time("a look", async {
+        while seen.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    running.shut_down().await;
+    let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+    assert_eq!((count(&seen.published), count(&seen.confirmed)), (23, 20));
+    assert_eq!((count(&seen.settled), count(&seen.refused), count(&seen.given_up)), (23, 2, 1));
+    assert_eq!(count(&seen.buckets), 64);
 }
