@@ -45,3 +45,24 @@ fn any() -> u16 {
     let random = RandomState::new().build_hasher().finish() % COUNT;
     FIRST + u16::try_from(random).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_given_once_even_while_nobody_listens_on_it() {
+        let port = Port::free().unwrap();
+        assert!(Port::take(port.number()).is_none());
+        let number = port.number();
+        drop(port);
+        assert!(Port::take(number).is_some());
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_not_given() {
+        let port = Port::free().unwrap().number();
+        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(Port::take(port).is_none());
+    }
+}

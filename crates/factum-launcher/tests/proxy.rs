@@ -162,11 +162,13 @@ async fn a_black_hole_takes_bytes_and_ends_and_says_nothing() {
     receives(&mut server, "question").await;
     server.write_all(b"answer").await.unwrap();
     soon(line.proxy.until(|counts| counts.swallowed == 6)).await;
-    drop(server);
     is_silent(&mut client).await;
     // It lost bytes: what comes later would be garbage.
     line.proxy.heal();
+    server.write_all(b"garbage").await.unwrap();
+    drop(server);
     is_silent(&mut client).await;
+    assert_eq!(line.proxy.counts().swallowed, 13);
     let (mut client, mut server) = line.connect().await;
     server.write_all(b"anew").await.unwrap();
     receives(&mut client, "anew").await;
@@ -227,6 +229,31 @@ async fn a_cut_serves_once_and_counts_for_each_connection() {
     first.write_all(b"def").await.unwrap();
     receives(&mut first_server, "def").await;
     assert_eq!((line.proxy.counts().cut, line.proxy.connections()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_later_cut_replaces_an_earlier_one_and_counts_anew() {
+    let line = Line::new().await;
+    let (mut client, mut server) = line.connect().await;
+    line.proxy.cut_after(Way::ToServer, 4, End::Close);
+    client.write_all(b"abc").await.unwrap();
+    receives(&mut server, "abc").await;
+    line.proxy.cut_after(Way::ToServer, 4, End::Close);
+    client.write_all(b"defghi").await.unwrap();
+    assert_eq!(to_the_end(&mut server).await, ("defg".into(), None));
+    assert_eq!(line.proxy.counts().cut, 1);
+}
+
+#[tokio::test]
+async fn bytes_of_the_last_moment_do_not_turn_a_close_into_a_reset() {
+    let line = Line::new().await;
+    for _ in 0..50 {
+        let (mut client, mut server) = line.connect().await;
+        client.write_all(b"last words").await.unwrap();
+        line.proxy.end_all(End::Close);
+        assert_eq!(to_the_end(&mut client).await, (String::new(), None));
+        assert_eq!(to_the_end(&mut server).await.1, None);
+    }
 }
 
 #[tokio::test]

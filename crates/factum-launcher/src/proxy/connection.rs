@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::faults::{Admitted, End, Faults, OneWay, Shared, SinceArmed, Way};
 
@@ -16,13 +16,15 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;
 /// A throttled connection passes a twentieth of a second's bytes at a time.
 const PIECES_A_SECOND: u64 = 20;
+/// How long the other side of a connection that was closed may take to close it, too.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Passes a client's connection on until it ends, or is ended.
 pub(super) async fn serve(mut client: TcpStream, mut admitted: Admitted) {
     let address = admitted.shared.faults.borrow().server;
     let mut server = match TcpStream::connect(address).await {
         Ok(server) => server,
-        Err(_) => return end(client, End::Reset).await,
+        Err(_) => return drop(client.set_zero_linger()),
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let outcome = {
@@ -41,19 +43,25 @@ pub(super) async fn serve(mut client: TcpStream, mut admitted: Admitted) {
             ordered = admitted.ordered() => ordered,
         }
     };
-    tokio::join!(end(client, outcome), end(server, outcome));
+    end([client, server], outcome, admitted).await;
 }
 
-async fn end(mut stream: TcpStream, how: End) {
+async fn end(streams: [TcpStream; 2], how: End, admitted: Admitted) {
     match how {
-        End::Reset => drop(stream.set_zero_linger()),
+        End::Reset => streams.iter().for_each(|stream| drop(stream.set_zero_linger())),
         End::Close => {
-            let _ = stream.shutdown().await;
-            // What is left unread would turn the end into a reset.
-            let mut rest = [0; CHUNK_BYTES];
-            while matches!(stream.try_read(&mut rest), Ok(1..)) {}
+            let [mut client, mut server] = streams;
+            let _ = tokio::join!(client.shutdown(), server.shutdown());
+            drop(admitted);
+            tokio::join!(linger(client), linger(server));
         }
     }
+}
+
+/// What is left unread when a socket is closed turns its end into a reset.
+async fn linger(mut stream: TcpStream) {
+    let mut rest = vec![0; CHUNK_BYTES];
+    let _ = timeout(LINGER, async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} }).await;
 }
 
 /// What came from one side.
