@@ -76,9 +76,8 @@ async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<f64> {
     window.acquire_many(WINDOW as u32).await?.forget();
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     assert_eq!(confirmed.load(Ordering::Relaxed), events);
-    async_nats::jetstream::new(async_nats::connect(url).await?)
-        .delete_stream(format!("{namespace}_shop-example_ordering"))
-        .await?;
+    bus.close(std::time::Duration::from_secs(1)).await;
+    Nats::options(url).namespace(&namespace).clean_up().await?;
     Ok(rate)
 }
 
