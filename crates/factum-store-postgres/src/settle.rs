@@ -20,10 +20,13 @@ pub(crate) const CONFIRMED: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY (
         WHERE l.owner = $2)
     AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL";
 
-/// Which of the leases still hold; nobody takes one of them over before this transaction has ended.
+/// Which of the leases still hold; nobody takes one of them over before this transaction has ended. What is kept as a dead
+/// letter is kept for good, whatever a commit is by default.
 pub(crate) const FENCE: &str = "SELECT l.bucket FROM {prefix}lease AS l
     JOIN unnest($2::smallint[], $3::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
-    WHERE l.owner = $1 ORDER BY l.bucket FOR SHARE OF l";
+    WHERE l.owner = $1 AND (SELECT CASE WHEN current_setting('synchronous_commit') <> 'off' THEN 'kept'
+        ELSE set_config('synchronous_commit', 'on', true) END) IS NOT NULL
+    ORDER BY l.bucket FOR SHARE OF l";
 
 /// `$1` rows, `$2` buckets that still hold.
 pub(crate) const GONE: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ($1) AND bucket = ANY ($2)";
