@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, Instant, sleep_until, timeout};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::faults::{Admitted, End, Faults, OneWay, Shared, SinceArmed, Way};
 
@@ -16,8 +16,6 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS: usize = 64;
 /// A throttled connection passes a twentieth of a second's bytes at a time.
 const PIECES_A_SECOND: u64 = 20;
-/// How long the other side of a connection that was closed may take to close it, too.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Passes a client's connection on until it ends, or is ended.
 pub(super) async fn serve(mut client: TcpStream, mut admitted: Admitted) {
@@ -43,25 +41,15 @@ pub(super) async fn serve(mut client: TcpStream, mut admitted: Admitted) {
             ordered = admitted.ordered() => ordered,
         }
     };
-    end([client, server], outcome, admitted).await;
+    tokio::join!(end(client, outcome), end(server, outcome));
 }
 
-async fn end(streams: [TcpStream; 2], how: End, admitted: Admitted) {
+async fn end(mut stream: TcpStream, how: End) {
     match how {
-        End::Reset => streams.iter().for_each(|stream| drop(stream.set_zero_linger())),
-        End::Close => {
-            let [mut client, mut server] = streams;
-            let _ = tokio::join!(client.shutdown(), server.shutdown());
-            drop(admitted);
-            tokio::join!(linger(client), linger(server));
-        }
+        End::Reset => drop(stream.set_zero_linger()),
+        // First a FIN: to be dropped while something is left unread would be a reset.
+        End::Close => drop(stream.shutdown().await),
     }
-}
-
-/// What is left unread when a socket is closed turns its end into a reset.
-async fn linger(mut stream: TcpStream) {
-    let mut rest = vec![0; CHUNK_BYTES];
-    let _ = timeout(LINGER, async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} }).await;
 }
 
 /// What came from one side.
