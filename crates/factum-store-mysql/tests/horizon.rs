@@ -35,7 +35,8 @@ impl Reader {
     }
 
     async fn read(&mut self, rows_max: usize) -> usize {
-        let except = self.shown.range(self.floor + 1..=self.tail).copied().collect();
+        let except =
+            self.shown.iter().copied().filter(|seq| self.floor < *seq && *seq <= self.tail).collect();
         let read = Read { buckets: BucketSet::ALL, above: self.tail, except, rows_max, bytes_max: 1 << 20 };
         let found = self.store.read(read).await.unwrap();
         self.floor = found.floor;
