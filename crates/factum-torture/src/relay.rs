@@ -1,22 +1,17 @@
 //! A relay's process, from outside.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use factum::BoxError;
+use factum_launcher::Process;
 
 use crate::{Database, Kind};
 
 /// A relay that runs in a process of its own. Dropped, it is killed.
-pub struct RelayProcess {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
+pub struct RelayProcess(Process);
 
 impl RelayProcess {
     /// Starts `program` (`torture-relay`), and waits until its store is open.
@@ -28,23 +23,20 @@ impl RelayProcess {
         database: &Database,
         tap: SocketAddr,
         lease: Duration,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, BoxError> {
         let kind = match database.kind {
             Kind::Sqlite => "sqlite",
             Kind::Postgres => "postgres",
             Kind::MySql => "mysql",
         };
-        let mut child = Command::new(program)
-            .args([kind, &database.url, &database.name, &tap.to_string(), &lease.as_millis().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let out = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
-        let mut relay = Self { child, lines: BufReader::new(out).lines() };
-        match relay.lines.next_line().await?.as_deref() {
-            Some("ready") => Ok(relay),
-            other => Err(io::Error::other(format!("it said {other:?} instead of being ready"))),
+        let mut command = Command::new(program);
+        command.args([kind, &database.url, &database.name, &tap.to_string(), &lease.as_millis().to_string()]);
+        let mut process = Process::start(command)?;
+        match process.line().await.as_deref() {
+            Some("ready") => Ok(Self(process)),
+            other => {
+                Err(format!("it said {other:?} instead of being ready, and wrote: {}", process.log()).into())
+            }
         }
     }
 
@@ -52,9 +44,9 @@ impl RelayProcess {
     ///
     /// # Errors
     /// It ended.
-    pub async fn shares_with(&mut self, relays: usize) -> io::Result<()> {
+    pub async fn shares_with(&mut self, relays: usize) -> Result<(), BoxError> {
         let share = 64_usize.div_ceil(relays);
-        while let Some(line) = self.lines.next_line().await? {
+        while let Some(line) = self.0.line_with("works on ").await {
             let mut words = line.split(' ').filter_map(|word| word.parse::<usize>().ok());
             if let (Some(buckets), Some(of)) = (words.next(), words.next())
                 && of == relays
@@ -63,49 +55,47 @@ impl RelayProcess {
                 return Ok(());
             }
         }
-        Err(io::Error::other("it has ended"))
+        Err(format!("it has ended: {}", self.0.log()).into())
     }
 
-    /// Kills it at once, and waits until it is gone.
+    /// Kills it at once.
     ///
     /// # Errors
-    /// It cannot be waited for.
-    pub async fn kill(mut self) -> io::Result<()> {
-        self.child.kill().await
+    /// The system refuses the signal.
+    pub fn kill(mut self) -> Result<(), BoxError> {
+        self.0.kill()?;
+        Ok(())
     }
 
     /// Stops it where it is.
     ///
     /// # Errors
-    /// It is gone.
-    pub fn freeze(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+    /// The system refuses the signal.
+    pub fn freeze(&self) -> Result<(), BoxError> {
+        Ok(self.0.freeze()?)
     }
 
     /// Lets it go on.
     ///
     /// # Errors
-    /// It is gone.
-    pub fn thaw(&self) -> io::Result<()> {
-        self.signal(Signal::CONT)
+    /// The system refuses the signal.
+    pub fn thaw(&self) -> Result<(), BoxError> {
+        Ok(self.0.thaw()?)
     }
 
-    fn signal(&self, signal: Signal) -> io::Result<()> {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(kill_process(pid.ok_or_else(|| io::Error::other("it is gone"))?, signal)?)
+    /// What of it is in memory, in bytes.
+    pub fn rss(&self) -> u64 {
+        self.0.rss()
     }
 
     /// Tells it to end, and gives what it says of what it did.
     ///
     /// # Errors
     /// It ended badly.
-    pub async fn end(mut self) -> io::Result<String> {
-        drop(self.child.stdin.take());
-        let mut said = String::new();
-        while let Some(line) = self.lines.next_line().await? {
-            said = line;
-        }
-        let status = self.child.wait().await?;
-        if status.success() { Ok(said) } else { Err(io::Error::other(format!("{status}: {said}"))) }
+    pub async fn end(mut self) -> Result<String, BoxError> {
+        self.0.terminate()?;
+        let said = self.0.line_with("ended ").await;
+        let status = self.0.ended().await?;
+        said.filter(|_| status.success()).ok_or_else(|| format!("{status}: {}", self.0.log()).into())
     }
 }

@@ -146,6 +146,19 @@ impl Database {
         Ok(())
     }
 
+    /// Lets the database's clock go on for so long: it is what leases are judged by, and no virtual one.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn pass(&self, time: Duration) -> Result<(), BoxError> {
+        let seconds = time.as_secs_f64();
+        match self.kind {
+            Kind::Sqlite => Err("SQLite's clock is the machine's".into()),
+            Kind::Postgres => self.execute(&format!("SELECT pg_sleep({seconds})")).await,
+            Kind::MySql => self.execute(&format!("SELECT sleep({seconds})")).await,
+        }
+    }
+
     /// The URL of the database of this name.
     fn mysql_url(&self) -> String {
         let server = self.url.rsplit_once('/').map_or(self.url.as_str(), |(server, _)| server);

@@ -103,7 +103,7 @@ async fn kill(kind: Kind, of_each: u64) {
     while !writing.is_finished() || kills < 20 {
         every.tick().await;
         if let Some(oldest) = running.pop_front() {
-            oldest.kill().await.expect("it is killed");
+            oldest.kill().expect("it is killed");
             kills += 1;
         }
         running.push_back(start(&database, &tap, lease).await);
@@ -284,4 +284,81 @@ async fn f_49_relays_on_postgres_leave_alone_what_another_has_on_its_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f_49_relays_on_mariadb_leave_alone_what_another_has_on_its_way() {
     slow(Kind::MySql).await;
+}
+
+/// Relays are frozen past their lease and go on, round by round: each time the other takes over, and both share again.
+async fn heal(kind: Kind) {
+    let test = format!("relays that freeze on {kind:?}");
+    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
+    let tap = Tap::open().await.expect("a tap");
+    let lease = Duration::from_millis(600);
+    let mut one = start(&database, &tap, lease).await;
+    let mut two = start(&database, &tap, lease).await;
+    one.shares_with(2).await.expect("it shares");
+    two.shares_with(2).await.expect("it shares");
+    for _ in 0..4 {
+        one.freeze().expect("it is frozen");
+        two.shares_with(1).await.expect("it takes over");
+        one.thaw().expect("it goes on");
+        two.shares_with(2).await.expect("they share again");
+        one.shares_with(2).await.expect("they share again");
+        std::mem::swap(&mut one, &mut two);
+    }
+    let store = database.open().await.expect("a store");
+    let written = store.write(64, 20, 64).await.expect("they are committed");
+    tap.until("all of it", PATIENCE, |history| history.distinct() == 64 * 20).await;
+    for relay in [one, two] {
+        relay.end().await.expect("it ends");
+    }
+    let history = tap.history();
+    history.check(&written);
+    assert_eq!(history.repeats(), 0, "one of them at a time holds a bucket");
+    drop(store);
+    database.remove().await.expect("it is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_44_relays_on_postgres_that_freeze_and_go_on_share_again_by_themselves() {
+    heal(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_44_relays_on_mariadb_that_freeze_and_go_on_share_again_by_themselves() {
+    heal(Kind::MySql).await;
+}
+
+/// Answers take several leases: who is at work renews, and nobody takes his work from him.
+async fn renew(kind: Kind) {
+    let test = format!("answers that take long on {kind:?}");
+    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
+    let tap = Tap::saying(|_| Say::Later).await.expect("a tap");
+    let store = database.open().await.expect("a store");
+    let lease = Duration::from_millis(600);
+    let mut one = start(&database, &tap, lease).await;
+    let mut two = start(&database, &tap, lease).await;
+    one.shares_with(2).await.expect("it shares");
+    two.shares_with(2).await.expect("it shares");
+    let written = store.write(64, 1, 64).await.expect("they are committed");
+    tap.until("all of it", PATIENCE, |history| history.distinct() == 64).await;
+    database.pass(lease * 4).await.expect("the database's clock goes on");
+    assert_eq!(tap.history().repeats(), 0, "nobody took over");
+    assert_eq!(tap.let_go(), 64);
+    store.settled().await.expect("it is settled");
+    for relay in [one, two] {
+        relay.end().await.expect("it ends");
+    }
+    tap.history().check(&written);
+    assert_eq!(tap.history().repeats(), 0);
+    drop(store);
+    database.remove().await.expect("it is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_42_a_relay_on_postgres_keeps_its_lease_however_long_answers_take() {
+    renew(Kind::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_42_a_relay_on_mariadb_keeps_its_lease_however_long_answers_take() {
+    renew(Kind::MySql).await;
 }

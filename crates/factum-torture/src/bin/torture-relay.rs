@@ -1,5 +1,5 @@
-//! One relay in a process of its own: `torture-relay KIND URL NAME TAP LEASE_MILLIS`. It runs until its standard input
-//! ends, shuts down then, and says so; or until it is killed. Whenever the buckets are shared out anew it says how many
+//! One relay in a process of its own: `torture-relay KIND URL NAME TAP LEASE_MILLIS`. It runs until it gets
+//! SIGTERM, shuts down then, and says so; or until it is killed. Whenever the buckets are shared out anew it says how many
 //! it works on.
 
 use std::error::Error;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use factum::protocol::Backoff;
 use factum_runtime::Relay;
 use factum_torture::{ATTEMPTS, Database, Kind, TapBus};
-use tokio::io::AsyncReadExt as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -35,9 +35,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     });
     let stats = relay.stats();
     println!("ready");
-    let told_to_end = async {
-        let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
-    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let told_to_end = async move { _ = terminate.recv().await };
     let telling = async {
         let mut last = stats.now();
         loop {
