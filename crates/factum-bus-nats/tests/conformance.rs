@@ -69,6 +69,12 @@ impl BusFixture for OnItsOwn {
 #[test]
 fn nothing_is_lost_when_the_server_is_killed_twice() {
     use factum_conformance::bus::{cases, run};
+    let name = "nothing_is_lost_when_the_server_is_killed_twice";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let started = runtime.block_on(factum_launcher::Nats::start());
+    if factum_launcher::or_skip(name, started).is_none() {
+        return;
+    }
     let case = cases::redelivery::nothing_is_lost_when_the_broker_restarts_twice::<OnItsOwn>;
-    run::<OnItsOwn, _>("nothing_is_lost_when_the_server_is_killed_twice", case);
+    run::<OnItsOwn, _>(name, case);
 }
