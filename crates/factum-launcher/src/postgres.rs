@@ -1,9 +1,10 @@
 //! PostgreSQL, without its own tools for start and stop: those believe in files that a killed server leaves behind.
 
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::ping::Protocol;
 use crate::port::Port;
@@ -44,17 +45,31 @@ impl Postgres {
     /// # Errors
     /// It is not installed, or does not start; a setting that it does not know is shown in the error.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
-        let folders = installed();
-        let initdb = program::find("initdb", &folders, PACKAGE)?;
-        let server = program::find("postgres", &folders, PACKAGE)?;
-        let user = User::instead_of_root("postgres", PACKAGE)?;
+        let mut initdb = Programs::find()?.command("initdb");
+        initdb.args(["--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8"]);
+        initdb.args(["--locale=C.UTF-8", "--no-sync", "--no-instructions"]);
+        Self::start_after(initdb, settings).await
+    }
+
+    /// Starts a second server that follows this one, asynchronously, and answers queries. It is promoted by
+    /// `SELECT pg_promote()`; to follow synchronously, set `synchronous_standby_names` to `*` on the first one.
+    ///
+    /// # Errors
+    /// This one does not run, or the second one does not start.
+    pub async fn start_standby(&self, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut backup = Programs::find()?.command("pg_basebackup");
+        backup.args(["--pgdata=data", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"]);
+        backup.arg(format!("host=127.0.0.1 port={} user=postgres", self.address().port()));
+        Self::start_after(backup, settings).await
+    }
+
+    /// Starts one on the data that `prepare` makes.
+    async fn start_after(prepare: Command, settings: &[(&str, &str)]) -> Result<Self> {
+        let programs = Programs::find()?;
         let port = Port::free()?;
-        let folder = Folder::new(user)?;
-        let mut prepare = program::command(&initdb, user);
-        prepare.args(["--pgdata=data", "--username=postgres", "--auth=trust", "--encoding=UTF8"]);
-        prepare.args(["--locale=C.UTF-8", "--no-sync", "--no-instructions"]);
+        let folder = Folder::new(programs.user)?;
         program::run(prepare, folder.path()).await?;
-        let mut command = program::command(&server, user);
+        let mut command = programs.command("postgres");
         command.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         command.arg("-c").arg(format!("port={}", port.number()));
         for (name, value) in settings {
@@ -70,6 +85,26 @@ impl Postgres {
             stale: &["data/postmaster.pid"],
         };
         Ok(Self(Server::start(recipe, port, Vec::new(), folder).await?))
+    }
+}
+
+/// The programs of one version, and who runs them.
+struct Programs {
+    folder: PathBuf,
+    user: Option<User>,
+}
+
+impl Programs {
+    fn find() -> Result<Self> {
+        // What stands in `PATH` may be a link to one of them, without the others.
+        let server = program::find("postgres", &installed(), PACKAGE)?;
+        let server = server.canonicalize().map_err(Error::io("find PostgreSQL"))?;
+        let folder = server.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { folder, user: User::instead_of_root("postgres", PACKAGE)? })
+    }
+
+    fn command(&self, name: &str) -> Command {
+        program::command(&self.folder.join(name), self.user)
     }
 }
 

@@ -183,3 +183,18 @@ async fn two_servers_of_a_kind_do_not_meet() {
     one.ctl(&["add_vhost", "mine"]).await.unwrap();
     assert!(!other.ctl(&["list_vhosts"]).await.unwrap().contains("mine"));
 }
+
+#[tokio::test]
+async fn a_standby_of_postgres_follows_and_is_promoted() {
+    let test = "a_standby_of_postgres_follows_and_is_promoted";
+    let Some(mut first) = or_skip(test, Postgres::start().await) else { return };
+    run("psql", &[first.url(), "-c", "CREATE TABLE kept AS SELECT 42 AS answer"]);
+    let second = first.start_standby(&[]).await.unwrap();
+    run("psql", &[first.url(), "-c", "ALTER SYSTEM SET synchronous_standby_names = '*'"]);
+    run("psql", &[first.url(), "-c", "SELECT pg_reload_conf()"]);
+    run("psql", &[first.url(), "-c", "SET synchronous_commit = remote_apply; UPDATE kept SET answer = 43"]);
+    first.kill().unwrap();
+    assert_eq!(run("psql", &[second.url(), "-tAc", "SELECT answer FROM kept"]), "43");
+    assert_eq!(run("psql", &[second.url(), "-tAc", "SELECT pg_promote()"]), "t");
+    run("psql", &[second.url(), "-c", "UPDATE kept SET answer = 44"]);
+}
