@@ -1,0 +1,106 @@
+//! The two loops: claim, publish, delete; and read in order, publish, delete.
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{PAGE, RawBus, RawStore, WINDOW};
+use crate::Outcome;
+
+/// Several workers: lock rows that nobody else has locked, publish them, await every acknowledgement, delete, commit.
+/// There is no order between the workers. Ends when `rows` are deleted.
+pub(crate) async fn claim<S: RawStore, B: RawBus>(workers: Vec<(S, B)>, rows: u64) -> Outcome<()> {
+    let mut tasks = JoinSet::new();
+    for (mut store, mut bus) in workers {
+        tasks.spawn(async move {
+            let mut done = 0;
+            loop {
+                let page = store.claim().await?;
+                let seqs: Vec<i64> = page.iter().map(|row| row.seq).collect();
+                if !seqs.is_empty() {
+                    B::acknowledged(bus.send(&page).await?).await?;
+                }
+                let n = seqs.len();
+                store.claimed(seqs).await?;
+                done += n as u64;
+                if n == 0 {
+                    return Outcome::Ok(done);
+                }
+            }
+        });
+    }
+    let mut done = 0;
+    while let Some(ended) = tasks.join_next().await {
+        done += ended??;
+    }
+    whole(done, rows)
+}
+
+/// One reader that is always a page or two ahead, one publisher with a window, one deleter on a connection of its own.
+pub(crate) async fn ordered<S: RawStore, B: RawBus>(
+    mut reader: S,
+    deleter: S,
+    mut bus: B,
+    rows: u64,
+) -> Outcome<()> {
+    let (pages, mut page) = mpsc::channel(2);
+    let reading = tokio::spawn(async move {
+        let (mut above, mut left) = (0, rows);
+        while left > 0 {
+            let page = reader.read(above).await?;
+            let Some(last) = page.last() else { break };
+            (above, left) = (last.seq, left.saturating_sub(page.len() as u64));
+            if pages.send(page).await.is_err() {
+                break;
+            }
+        }
+        Outcome::Ok(())
+    });
+    // What waits here, what is being sent and what is being waited for is the window.
+    let (sent, in_flight) = mpsc::channel::<(Vec<i64>, B::Sent)>(WINDOW - 2);
+    let (acknowledged, deletable) = mpsc::channel(16);
+    let waiting = tokio::spawn(wait::<B>(in_flight, acknowledged));
+    let deleting = tokio::spawn(delete(deletable, deleter));
+    while let Some(page) = page.recv().await {
+        let seqs = page.iter().map(|row| row.seq).collect();
+        let page = bus.send(&page).await?;
+        if sent.send((seqs, page)).await.is_err() {
+            break;
+        }
+    }
+    drop(sent);
+    reading.await??;
+    waiting.await??;
+    whole(deleting.await??, rows)
+}
+
+/// Lets a page through when the broker has all of it.
+async fn wait<B: RawBus>(
+    mut in_flight: mpsc::Receiver<(Vec<i64>, B::Sent)>,
+    acknowledged: mpsc::Sender<Vec<i64>>,
+) -> Outcome<()> {
+    while let Some((seqs, page)) = in_flight.recv().await {
+        B::acknowledged(page).await?;
+        if acknowledged.send(seqs).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what is there, up to four pages in one statement.
+async fn delete<S: RawStore>(mut deletable: mpsc::Receiver<Vec<i64>>, mut store: S) -> Outcome<u64> {
+    let mut done = 0;
+    while let Some(mut seqs) = deletable.recv().await {
+        while seqs.len() < 4 * PAGE {
+            let Ok(more) = deletable.try_recv() else { break };
+            seqs.extend(more);
+        }
+        done += seqs.len() as u64;
+        store.delete(seqs).await?;
+    }
+    Ok(done)
+}
+
+fn whole(done: u64, rows: u64) -> Outcome<()> {
+    if done == rows { Ok(()) } else { Err(format!("the raw loop moved {done} rows of {rows}").into()) }
+}
