@@ -1,0 +1,292 @@
+//! Relays over this store: from plain SQL of any client, several at a time, frozen, on servers that are set up oddly, and
+//! without ever standing in a writer's way.
+
+#[path = "support/bus.rs"]
+mod bus;
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bus::{Collector, Running};
+use factum::Envelope;
+use factum::integration::Inspect as _;
+use factum::port::{
+    Access, Asked, BucketSet, Intent, Leased, OutboxStore as _, Read, Settlement, Store as _,
+};
+use factum_launcher::{MariaDb, or_skip};
+use factum_store_mysql::MySql;
+use sqlx::{Executor as _, Row as _};
+use support::Database;
+
+const ALL: Read =
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 1_000, bytes_max: 1 << 22 };
+
+fn envelope(key: &str, n: usize) -> Envelope {
+    let mut envelope =
+        Envelope::new(format!("{key}/{n}").as_str(), support::SOURCE, "com.example.a.v1", &b"{}"[..]);
+    envelope.partitionkey = Some(key.into());
+    envelope
+}
+
+async fn commit(store: &MySql, envelopes: Vec<Envelope>) {
+    let tx = store.begin(&Intent { access: Access::Write, who: "a test".into() }).await.unwrap();
+    MySql::commit(tx, envelopes).await.expect("it commits");
+}
+
+async fn lease(store: &MySql, owner: &str, duration: Duration) -> Leased {
+    store.lease(owner, Asked { duration, most: 64, give_back: BucketSet::default() }).await.unwrap()
+}
+
+/// The client program, with the settings of a careless user.
+fn client(database: &Database, sql: &str) -> String {
+    let url = factum_conformance::service::MYSQL.url();
+    let url: &str = url.rsplit_once('@').map_or(&url, |(_, rest)| rest);
+    let (host, port) = url.split('/').next().and_then(|host| host.split_once(':')).unwrap_or((url, "3306"));
+    let client = Command::new("mariadb")
+        .args([
+            "-h",
+            host,
+            "-P",
+            port,
+            "-u",
+            "root",
+            "--default-character-set=utf8mb4",
+            "-N",
+            database.name(),
+        ])
+        .args(["-e", sql])
+        .output()
+        .expect("the client program `mariadb`");
+    assert!(client.status.success(), "{}", String::from_utf8_lossy(&client.stderr));
+    String::from_utf8(client.stdout).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_plain_insert_of_any_client_is_published() {
+    let Some(database) = Database::or_skip("a_plain_insert_of_any_client_is_published") else { return };
+    let store = database.store().await;
+    // The guide `any-language` shows it.
+    let sql = "INSERT INTO factum_outbox (source, id, type, partitionkey, data) VALUES
+        ('https://shop.example/ordering', uuid(), 'com.example.shop.ordering.order-placed.v1', 'order 17 é', '{\"total\": 4200}')";
+    client(&database, &format!("SET SESSION sql_mode = '', time_zone = '+05:30'; {sql}"));
+    let bus = Collector::new();
+    let relay = Running::start(store.clone(), &bus);
+    bus.until(1).await;
+    relay.shut_down().await;
+    let envelope = bus.seen()[0].clone();
+    assert_eq!(&*envelope.data, br#"{"total": 4200}"#);
+    assert_eq!(envelope.partitionkey.as_deref(), Some("order 17 é"));
+    assert_eq!(&*envelope.datacontenttype, "application/json");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
+    assert!((now - envelope.time.as_micros()).abs() < 60_000_000, "{:?} is not now", envelope.time);
+    let bucket = client(&database, &format!("{sql}; SELECT bucket FROM factum_outbox"));
+    assert_eq!(bucket.trim(), envelope.bucket().to_string(), "any language gets the bucket that we compute");
+    let mut db = database.look().await;
+    let error = db.execute(
+        "INSERT INTO factum_outbox (source, id, type, data, extensions) VALUES ('a', 'b', 'c', '', '[]')",
+    );
+    assert_eq!(error.await.unwrap_err().as_database_error().unwrap().code().as_deref(), Some("23000"));
+}
+
+/// Every event once, in order per key.
+async fn assert_drained(store: &MySql, bus: &Collector, keys: usize, each: usize) {
+    assert_eq!(bus.seen().len(), keys * each, "duplicates");
+    let by_key = bus.by_key();
+    assert_eq!(by_key.len(), keys);
+    for (key, numbers) in by_key {
+        assert_eq!(numbers, (0..each).collect::<Vec<_>>(), "key {key}");
+    }
+    assert_eq!(store.backlog().await.unwrap().outbox, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_41_relays_that_come_and_go_publish_each_event_once_and_in_order() {
+    let name = "f_41_relays_that_come_and_go_publish_each_event_once_and_in_order";
+    let Some(database) = Database::or_skip(name) else { return };
+    const KEYS: usize = 64;
+    const EACH: usize = 60;
+    let store = database.store_with(|options| options.own_connections(4)).await;
+    let bus = Collector::new();
+    let first = Running::start(store.clone(), &bus);
+    let writers = (0..4).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0..EACH {
+                for key in (0..KEYS).filter(|key| key % 4 == writer) {
+                    commit(&store, vec![envelope(&format!("key {key}"), n)]).await;
+                }
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    bus.until(KEYS * EACH / 8).await;
+    let others: Vec<_> = (0..3).map(|_| Running::start(store.clone(), &bus)).collect();
+    bus.until(KEYS * EACH / 3).await;
+    first.shut_down().await;
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    bus.until(KEYS * EACH).await;
+    for relay in others {
+        relay.shut_down().await;
+    }
+    assert_drained(&store, &bus, KEYS, EACH).await;
+}
+
+#[tokio::test]
+async fn f_43_a_late_completion_changes_nothing() {
+    let Some(database) = Database::or_skip("f_43_a_late_completion_changes_nothing") else { return };
+    let store = database.store().await;
+    commit(&store, vec![envelope("a", 0), envelope("b", 0)]).await;
+    let frozen = lease(&store, "frozen", Duration::from_millis(50)).await;
+    let rows = store.read(ALL).await.unwrap().rows;
+    let watchdog = Instant::now() + Duration::from_secs(10);
+    while lease(&store, "other", Duration::from_secs(60)).await.leases.len() < 64 {
+        assert!(Instant::now() < watchdog, "the lease does not expire");
+    }
+    let late = Settlement { confirmed: rows.iter().map(|row| row.seq).collect(), ..Settlement::default() };
+    assert_eq!(store.settle("frozen", &frozen.leases, &late).await.unwrap(), 0);
+    let failed = vec![factum::port::FailedTry {
+        seq: rows[0].seq,
+        attempts: 3,
+        again_after: Duration::ZERO,
+        reason: "late".into(),
+    }];
+    let late = Settlement { failed, ..late };
+    assert_eq!(store.settle("frozen", &frozen.leases, &late).await.unwrap(), 0);
+    assert_eq!(store.backlog().await.unwrap().outbox, 2);
+    assert_eq!(database.number("SELECT sum(attempts) + 0e0 = 0 FROM factum_outbox").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_38_f_39_a_server_that_is_set_up_oddly_changes_nothing() {
+    let name = "f_38_f_39_a_server_that_is_set_up_oddly_changes_nothing";
+    for isolation in ["SERIALIZABLE", "READ-UNCOMMITTED"] {
+        let settings = [
+            ("transaction-isolation", isolation),
+            ("default-time-zone", "-03:30"),
+            ("lc-messages", "ru_RU"),
+            ("character-set-server", "latin1"),
+            ("sql-mode", "ANSI_QUOTES"),
+            ("autocommit", "0"),
+            ("innodb_rollback_on_timeout", "ON"),
+        ];
+        let Some(server) = or_skip(name, MariaDb::start_with(&settings).await) else { return };
+        let database = Database::on(server.url());
+        let store = database.store().await;
+        let bus = Collector::new();
+        let mut open = database.look().await;
+        let uncommitted =
+            "BEGIN; INSERT INTO factum_outbox (source, id, type, data) VALUES ('u', 'x/0', 'a.b.v1', '')";
+        open.execute(sqlx::raw_sql(uncommitted)).await.unwrap();
+        let relays = [Running::start(store.clone(), &bus), Running::start(store.clone(), &bus)];
+        for n in 0..20 {
+            commit(&store, (0..8).map(|key| envelope(&format!("key {key}"), n)).collect()).await;
+        }
+        bus.until(160).await;
+        open.execute("ROLLBACK").await.unwrap();
+        for relay in relays {
+            relay.shut_down().await;
+        }
+        assert_drained(&store, &bus, 8, 20).await;
+    }
+}
+
+/// Locks that a relay takes are those of its own rows.
+#[tokio::test]
+async fn f_29_what_one_relay_settles_holds_up_neither_another_nor_a_writer() {
+    let name = "f_29_what_one_relay_settles_holds_up_neither_another_nor_a_writer";
+    let Some(database) = Database::or_skip(name) else { return };
+    let store = database.store().await;
+    commit(&store, (0..200).map(|n| envelope(&format!("key {n}"), n)).collect()).await;
+    let rows = store.read(ALL).await.unwrap().rows;
+    let (mine, theirs): (Vec<_>, Vec<_>) = rows.iter().map(|row| row.seq).partition(|seq| seq % 2 == 0);
+    // What a settlement of every other row does, held open.
+    let mut held = database.look().await;
+    held.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.unwrap();
+    held.execute("BEGIN").await.unwrap();
+    let list = serde_json::to_string(&mine).unwrap();
+    let sql = "DELETE o FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
+        STRAIGHT_JOIN factum_outbox AS o ON o.seq = listed.seq";
+    sqlx::query(sql).bind(list).execute(&mut held).await.unwrap();
+    let leases = lease(&store, "two", Duration::from_secs(60)).await.leases;
+    let (mut slowest, mut began) = (Duration::ZERO, Instant::now());
+    let mut lap = || {
+        slowest = slowest.max(began.elapsed());
+        began = Instant::now();
+    };
+    for (n, seq) in theirs.iter().enumerate() {
+        let settlement = Settlement { confirmed: vec![*seq], ..Settlement::default() };
+        assert_eq!(store.settle("two", &leases, &settlement).await.unwrap(), 1);
+        lap();
+        commit(&store, vec![envelope("new", n)]).await;
+        lap();
+        store.read(ALL).await.unwrap();
+        lap();
+    }
+    assert!(slowest < Duration::from_millis(500), "something waited {slowest:?}");
+    held.execute("ROLLBACK").await.unwrap();
+}
+
+#[tokio::test]
+async fn f_29_reads_and_settlements_follow_the_primary_key() {
+    let name = "f_29_reads_and_settlements_follow_the_primary_key";
+    let Some(database) = Database::or_skip(name) else { return };
+    let store = database.store().await;
+    for n in 0..10 {
+        commit(&store, (0..100).map(|key| envelope(&format!("key {key}"), n)).collect()).await;
+    }
+    database.run("ANALYZE TABLE factum_outbox").await;
+    let mut db = database.look().await;
+    let inner = "SELECT seq, size FROM factum_outbox AS p WHERE seq > 500 AND (255 >> bucket) & 1
+        AND NOT EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+            AND d.source = p.source AND d.ordering_key = coalesce(p.partitionkey, p.id)) ORDER BY seq LIMIT 100";
+    let delete = "DELETE o FROM JSON_TABLE('[1, 2, 3]', '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
+        STRAIGHT_JOIN factum_outbox AS o ON o.seq = listed.seq";
+    let look = "SELECT seq FROM factum_outbox WHERE seq > 500 AND seq <= 900 ORDER BY seq LIMIT 5000";
+    for (sql, kind) in [(inner, "range"), (delete, "eq_ref"), (look, "range")] {
+        let plan =
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("EXPLAIN {sql}"))).fetch_all(&mut db).await.unwrap();
+        let tables = plan.iter().map(|row| {
+            let text = |name| row.try_get::<Option<String>, _>(name).unwrap().unwrap_or_default();
+            (text("table"), text("type"), text("key"), text("Extra"))
+        });
+        let tables: Vec<_> = tables.collect();
+        let outbox = tables.iter().find(|(table, ..)| ["p", "o", "factum_outbox"].contains(&table.as_str()));
+        let (_, found, key, _) = outbox.expect("the outbox is in the plan");
+        assert_eq!((found.as_str(), key.as_str()), (kind, "PRIMARY"), "{tables:?}");
+        assert!(tables.iter().all(|(.., extra)| !extra.contains("filesort")), "{tables:?}");
+    }
+}
+
+/// Writers, relays and requeues, all at once: nobody is ever the victim of a deadlock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_28_relays_and_writers_never_deadlock() {
+    let Some(database) = Database::or_skip("f_28_relays_and_writers_never_deadlock") else { return };
+    let store = database.store_with(|options| options.own_connections(4).connections(8)).await;
+    let deadlocks = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status
+        WHERE variable_name = 'INNODB_DEADLOCKS'";
+    let before = database.number(deadlocks).await;
+    let bus = Collector::new();
+    let relays: Vec<_> = (0..4).map(|_| Running::start(store.clone(), &bus)).collect();
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0..60 {
+                    commit(&store, (0..5).map(|key| envelope(&format!("{writer} {key}"), n)).collect()).await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no writer was a victim");
+    }
+    bus.until(8 * 5 * 60).await;
+    for relay in relays {
+        relay.shut_down().await;
+    }
+    assert_drained(&store, &bus, 40, 60).await;
+    eprintln!("deadlocks of the whole server meanwhile: {}", database.number(deadlocks).await - before);
+}
