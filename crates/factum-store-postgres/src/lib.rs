@@ -113,6 +113,12 @@ impl Postgres {
         self.shared.incarnation.as_deref()
     }
 
+    /// Whether a pooler that shares sessions is in between: what was found out, or what
+    /// [`Options::pooled`] said.
+    pub fn is_pooled(&self) -> bool {
+        self.shared.sessions.manners().pooled
+    }
+
     /// A transaction of this store's own.
     async fn own(&self) -> Result<Held, Error> {
         self.shared.sessions.begin(&self.shared.texts.begin_own).await

@@ -94,6 +94,10 @@ impl Sessions {
         Self { options, slots, wait, manners, start: Instant::now(), broke: Arc::default() }
     }
 
+    pub(crate) fn manners(&self) -> Manners {
+        self.manners
+    }
+
     /// A connection on which no transaction is open.
     pub(crate) async fn take(&self) -> Result<Held, Error> {
         let held = Error::ConnectionsHeld { connections: self.slots.most(), waited: self.wait };

@@ -39,7 +39,7 @@ macro_rules! texts {
                     manners,
                     begin: begin(names, level(isolation), manners),
                     begin_read: begin(names, "REPEATABLE READ READ ONLY", manners),
-                    begin_own: "BEGIN ISOLATION LEVEL READ COMMITTED".into(),
+                    begin_own: format!("BEGIN ISOLATION LEVEL READ COMMITTED{}", clear(manners)).into(),
                     commit_alone: COMMIT_ALONE.into(),
                     $($name: names.fill($text).into(),)+
                 }
@@ -106,7 +106,14 @@ fn begin(names: &Names, level: &str, manners: Manners) -> Text {
         // Last, so that no name of the application means anything else.
         names.fill(", set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), '{schema}'), true)")
     };
-    format!("BEGIN ISOLATION LEVEL {level}; SELECT set_config('factum.mark', 'open', true){path}").into()
+    let clear = clear(manners);
+    format!("BEGIN ISOLATION LEVEL {level}{clear}; SELECT set_config('factum.mark', 'open', true){path}")
+        .into()
+}
+
+/// Behind a pooler the session has statements of others, under the names that sqlx will give to the application's.
+fn clear(manners: Manners) -> &'static str {
+    if manners.pooled { "; DEALLOCATE ALL" } else { "" }
 }
 
 /// What is true of the transaction that was begun, and of no other.

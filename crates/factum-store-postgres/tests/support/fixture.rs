@@ -16,6 +16,8 @@ use crate::support::{Schema, run, scalar};
 #[derive(Default)]
 pub(crate) struct Schemas {
     kept: Mutex<Vec<Kept>>,
+    /// Where schemas are made, and how stores get there, if not as the environment says.
+    urls: Option<(String, String)>,
 }
 
 struct Kept {
@@ -44,6 +46,11 @@ async fn interfere(mut db: PgConnection, how: FailingCommit, proxy: Arc<Proxy>) 
 }
 
 impl Schemas {
+    /// In this database; stores get there by the second URL.
+    pub(crate) fn at(direct: &str, stores: &str) -> Self {
+        Self { kept: Mutex::default(), urls: Some((direct.to_owned(), stores.to_owned())) }
+    }
+
     /// The last one made is the one that is asked about.
     fn last<T>(&self, of: impl FnOnce(&Kept) -> T) -> T {
         of(self.kept.lock().unwrap_or_else(PoisonError::into_inner).last().expect("a store"))
@@ -59,21 +66,26 @@ impl StoreFixture for Schemas {
     type Store = Postgres;
 
     fn server(&self) -> Option<Server> {
-        Some(POSTGRES)
+        self.urls.is_none().then_some(POSTGRES)
     }
 
     async fn fresh(&self) -> Postgres {
-        let schema = Schema::at(&POSTGRES.url()).await;
-        let address = crate::support::address(&schema.url);
+        let (direct, stores) = self.urls.clone().unwrap_or_else(|| (POSTGRES.url(), POSTGRES.url()));
+        let schema = Schema::at(&direct).await;
+        let address = crate::support::address(&stores);
         let proxy = Arc::new(Proxy::to(address).await.expect("a proxy"));
         schema.options().migrate().await.expect("tables");
-        let store = schema.options_at(&proxy.instead_of(&schema.url)).connect().await.expect("a store");
+        let store = schema.options_at(&proxy.instead_of(&stores)).connect().await.expect("a store");
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Kept { schema, proxy });
         store
     }
 
     fn capabilities(&self) -> StoreCapabilities {
-        StoreCapabilities { concurrent_writers: true, breaks_transactions: true, fails_commits: true }
+        StoreCapabilities {
+            concurrent_writers: true,
+            breaks_transactions: true,
+            fails_commits: self.urls.is_none(),
+        }
     }
 
     async fn checkpoint(&self, _: &Postgres, projection: &str, source: &str) -> Option<Mark> {
