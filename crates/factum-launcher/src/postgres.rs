@@ -15,7 +15,7 @@ use crate::server::{Recipe, Server};
 const PACKAGE: &str = "postgresql";
 
 /// A private PostgreSQL with the user and the database `postgres`, without passwords. It is as durable as by default:
-/// `fsync` is on.
+/// `fsync` is on. Version 14 or newer; of several, the newest.
 ///
 /// ```no_run
 /// # async fn test() -> factum_launcher::Result<()> {
@@ -71,6 +71,8 @@ impl Postgres {
         program::run(prepare, folder.path()).await?;
         let mut command = programs.command("postgres");
         command.args(["-D", "data", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
+        // One flush instead of one for each of a thousand files: a killed server is back in a quarter of a second.
+        command.args(["-c", "recovery_init_sync_method=syncfs"]);
         command.arg("-c").arg(format!("port={}", port.number()));
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
