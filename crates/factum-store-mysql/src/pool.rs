@@ -111,7 +111,8 @@ impl Hold {
         let (name, id) = (self.name.take(), self.session.id());
         match tokio::time::timeout(PATIENCE, self.session.clean(name.as_deref())).await {
             Ok(true) => self.rest(),
-            Ok(false) => {}
+            // The server may have been started again: then the others are gone as well.
+            Ok(false) => self.resting.lock().unwrap_or_else(PoisonError::into_inner).clear(),
             Err(_) => {
                 // The socket is closed first, so that nothing else can begin on it.
                 drop(self.session);
