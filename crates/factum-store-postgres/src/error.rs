@@ -129,16 +129,6 @@ pub(crate) fn is_zero_division(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "22012")
 }
 
-/// `insufficient_privilege`
-pub(crate) fn is_forbidden(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| code == "42501")
-}
-
-/// `undefined_table` and `invalid_schema_name`
-pub(crate) fn is_missing(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| code == "42P01" || code == "3F000")
-}
-
 /// Whether the connection is of no further use: it broke, or the server behind it is no primary any more.
 pub(crate) fn is_of_no_use(error: &sqlx::Error) -> bool {
     match code(error) {

@@ -2,9 +2,9 @@
 //!
 //! `{prefix}outbox` is a public contract: any language may insert into it by plain SQL.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
-use crate::error::{Error, is_forbidden, is_missing};
+use crate::error::Error;
 use crate::names::Names;
 
 /// Each step brings a database from the version that is its index to the next.
@@ -195,11 +195,18 @@ async fn check_encoding(db: &mut PgConnection) -> Result<(), Error> {
     if found == "UTF8" { Ok(()) } else { Err(Error::NotUtf8 { found }) }
 }
 
+/// Whether a table is there, and whether this role may read it.
+async fn sight(db: &mut PgConnection, table: String) -> Result<(bool, bool), Error> {
+    let sql =
+        "SELECT to_regclass($1) IS NOT NULL, coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false)";
+    let row = sqlx::query(sql).persistent(false).bind(table).fetch_one(db).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// `None`: there is no table of versions.
 async fn version(db: &mut PgConnection, names: &Names) -> Result<Option<i32>, Error> {
-    let there = "SELECT to_regclass($1) IS NOT NULL";
-    let table = names.fill("{prefix}migrations");
-    if !sqlx::query_scalar(there).persistent(false).bind(table).fetch_one(&mut *db).await? {
+    let (is_there, _) = sight(&mut *db, names.fill("{prefix}migrations")).await?;
+    if !is_there {
         return Ok(None);
     }
     let newest = names.fill("SELECT coalesce(max(version), 0) FROM {prefix}migrations");
@@ -210,35 +217,28 @@ async fn version(db: &mut PgConnection, names: &Names) -> Result<Option<i32>, Er
 /// announce reads no table: `None`, if there is an outbox at all.
 pub(crate) async fn verify(db: &mut PgConnection, names: &Names) -> Result<Option<String>, Error> {
     let tables = || names.to_string();
-    let found = match version(db, names).await {
-        Ok(found) => found,
-        Err(Error::Postgres(error)) if is_forbidden(&error) => return announces_only(db, names).await,
-        Err(Error::Postgres(error)) if is_missing(&error) => None,
-        Err(other) => return Err(other),
-    };
-    match found {
+    let (is_there, may_read) = sight(&mut *db, names.fill("{prefix}migrations")).await?;
+    if is_there && !may_read {
+        return match sight(db, names.fill("{prefix}outbox")).await? {
+            (true, _) => Ok(None),
+            (false, _) => Err(Error::NoTables { tables: tables() }),
+        };
+    }
+    match version(&mut *db, names).await? {
         None => Err(Error::NoTables { tables: tables() }),
         Some(found) if found < KNOWN => Err(Error::OlderSchema { tables: tables(), found, known: KNOWN }),
         Some(found) if found > KNOWN => Err(Error::NewerSchema { tables: tables(), found, known: KNOWN }),
-        Some(_) => {
-            let sql = names.fill("SELECT incarnation FROM {prefix}meta");
-            let asked = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *db).await;
-            match asked {
-                Ok(incarnation) => Ok(Some(incarnation)),
-                Err(error) if is_forbidden(&error) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        }
+        Some(_) => incarnation(db, names).await,
     }
 }
 
-async fn announces_only(db: &mut PgConnection, names: &Names) -> Result<Option<String>, Error> {
-    let there = "SELECT to_regclass($1) IS NOT NULL";
-    let outbox = names.fill("{prefix}outbox");
-    match sqlx::query_scalar(there).persistent(false).bind(outbox).fetch_one(db).await? {
-        true => Ok(None),
-        false => Err(Error::NoTables { tables: names.to_string() }),
+async fn incarnation(db: &mut PgConnection, names: &Names) -> Result<Option<String>, Error> {
+    let (_, may_read) = sight(&mut *db, names.fill("{prefix}meta")).await?;
+    if !may_read {
+        return Ok(None);
     }
+    let sql = names.fill("SELECT incarnation FROM {prefix}meta");
+    Ok(Some(sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(db).await?))
 }
 
 #[cfg(test)]

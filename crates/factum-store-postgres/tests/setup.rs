@@ -1,0 +1,247 @@
+//! The tables: made by an explicit call, by any number of processes at once; looked at on connecting; reached by any
+//! role, under any name, in any time zone, whatever the database does by default.
+
+mod support;
+
+use std::time::Duration;
+
+use factum::Dispatcher;
+use factum::port::OutboxStore as _;
+use factum_store_postgres::{Error, Options, Postgres};
+use sqlx::Connection as _;
+use support::{
+    Schema, all_above, assert_works, envelope, lease_all, plain_insert, run, scalar, work, write_note,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_that_migrate_at_once_do_it_once() {
+    let Some(schema) = Schema::new("eight_that_migrate_at_once_do_it_once").await else { return };
+    run(&mut schema.look().await, &format!("DROP SCHEMA {} CASCADE", schema.name)).await;
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        all.spawn(schema.options().migrate());
+    }
+    while let Some(done) = all.join_next().await {
+        done.unwrap().unwrap();
+    }
+    schema.options().migrate().await.unwrap();
+    assert_eq!(scalar(&mut schema.look().await, "SELECT count(*) FROM factum_migrations").await, 1);
+    assert!(schema.options().connect().await.is_ok());
+}
+
+async fn refused(options: Options) -> Error {
+    options.connect().await.expect_err("it is refused")
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_refused_with_the_call_that_makes_them() {
+    let name = "a_database_without_tables_is_refused_with_the_call_that_makes_them";
+    let Some(schema) = Schema::new(name).await else { return };
+    let error = refused(schema.options()).await;
+    assert!(matches!(&error, Error::NoTables { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&schema.name) && text.contains("migrate()"), "{text}");
+    let error = refused(schema.options().schema("no_such_schema")).await;
+    assert!(matches!(&error, Error::NoTables { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn tables_of_another_version_are_refused() {
+    let Some(schema) = Schema::new("tables_of_another_version_are_refused").await else { return };
+    schema.options().migrate().await.unwrap();
+    let mut db = schema.look().await;
+    run(&mut db, "INSERT INTO factum_migrations VALUES (1000)").await;
+    assert!(matches!(refused(schema.options()).await, Error::NewerSchema { found: 1000, .. }));
+    assert!(matches!(schema.options().migrate().await.unwrap_err(), Error::NewerSchema { .. }));
+    run(&mut db, "DELETE FROM factum_migrations").await;
+    assert!(matches!(refused(schema.options()).await, Error::OlderSchema { found: 0, .. }));
+}
+
+#[tokio::test]
+async fn names_that_would_have_to_be_quoted_are_refused_before_anything_is_done() {
+    let name = "names_that_would_have_to_be_quoted_are_refused_before_anything_is_done";
+    let Some(schema) = Schema::new(name).await else { return };
+    for options in [
+        schema.options().schema("a\"; DROP TABLE notes; --"),
+        schema.options().prefix("Factum_"),
+        schema.options().prefix("x".repeat(40)),
+    ] {
+        let error = options.clone().migrate().await.unwrap_err();
+        assert!(matches!(&error, Error::BadName { .. }), "{error}");
+        assert!(matches!(refused(options).await, Error::BadName { .. }));
+    }
+}
+
+#[tokio::test]
+async fn two_prefixes_in_one_schema_are_two_stores() {
+    let Some(schema) = Schema::new("two_prefixes_in_one_schema_are_two_stores").await else { return };
+    let mut stores = Vec::new();
+    for prefix in ["a_", "b_"] {
+        schema.options().prefix(prefix).migrate().await.unwrap();
+        stores.push(schema.options().prefix(prefix).connect().await.unwrap());
+    }
+    write_note(&work(&stores[0], Dispatcher::new()), "first").await.unwrap();
+    let found = [stores[0].read(all_above(0)).await.unwrap(), stores[1].read(all_above(0)).await.unwrap()];
+    assert_eq!([found[0].rows.len(), found[1].rows.len()], [1, 0]);
+    assert_eq!(
+        (lease_all(&stores[0], "x").await.leases.len(), lease_all(&stores[1], "y").await.relays),
+        (64, 1)
+    );
+}
+
+/// No RETURNING, no ON CONFLICT on a column, no sequence, no other table.
+#[tokio::test]
+async fn a_role_that_may_only_insert_can_announce() {
+    let Some(schema) = Schema::new("a_role_that_may_only_insert_can_announce").await else { return };
+    let owner = schema.store().await;
+    let mut db = schema.look().await;
+    let role = format!("announcer_{}", schema.name);
+    let grants = format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {0} TO {role};
+         GRANT INSERT ON {0}.factum_outbox TO {role}; GRANT INSERT ON {0}.notes TO {role}",
+        schema.name
+    );
+    run(&mut db, &grants).await;
+    let options: sqlx::postgres::PgConnectOptions = schema.url.parse().unwrap();
+    let options = Options::connect_options(options.username(&role).password("x")).schema(&schema.name);
+    let store = options.connect().await.unwrap();
+    assert_eq!(store.incarnation(), None);
+    let work = work(&store, Dispatcher::new());
+    write_note(&work, "one").await.unwrap();
+    let mut uow = work.begin().await.unwrap();
+    for n in 0..3 {
+        uow.announce(&support::NoteWrittenV1 { id: format!("many {n}") }).unwrap();
+    }
+    let _ = uow.save_changes().await.unwrap();
+    assert_eq!(owner.read(all_above(0)).await.unwrap().rows.len(), 4);
+    run(&mut db, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+/// A database of its own, for what is set for a whole database.
+struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    async fn new(schema: &Schema, settings: &[&str]) -> (Self, String) {
+        let name = format!("db_{}", schema.name);
+        let mut db = schema.look().await;
+        run(&mut db, &format!("DROP DATABASE IF EXISTS {name}")).await;
+        run(&mut db, &format!("CREATE DATABASE {name}")).await;
+        for setting in settings {
+            run(&mut db, &format!("ALTER DATABASE {name} SET {setting}")).await;
+        }
+        let (server, _) = schema.url.rsplit_once('/').unwrap();
+        let url = format!("{server}/{name}");
+        (Self { server: schema.url.clone(), name }, url)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (url, name) = (self.server.clone(), self.name.clone());
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
+                run(&mut db, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+            });
+        });
+        let _ = dropping.join();
+    }
+}
+
+/// Serialisable by default, in another time zone: relay and units of work say what they need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
+    let name = "f_38_f_39_what_a_database_does_by_default_changes_nothing";
+    let Some(outer) = Schema::new(name).await else { return };
+    let settings = [
+        "default_transaction_isolation = 'serializable'",
+        "timezone = 'Asia/Kolkata'",
+        "datestyle = 'SQL, DMY'",
+    ];
+    let (_database, url) = Database::new(&outer, &settings).await;
+    let schema = Schema::at(&url).await;
+    let store = schema.store().await;
+    for n in 0..20 {
+        write_note(&work(&store, Dispatcher::new()), &format!("{n}")).await.unwrap();
+    }
+    let mut early = envelope("early", "key");
+    early.time = factum::Timestamp::from_micros(-1);
+    factum_store_postgres::append(&store, &mut schema.look().await, &[early.clone()]).await.unwrap();
+    let before = now();
+    plain_insert(&mut schema.look().await, "plain", "key").await;
+    let found = store.read(all_above(0)).await.unwrap();
+    assert_eq!((found.rows.len(), found.rows[20].envelope.time), (22, early.time));
+    let told = found.rows[21].envelope.time.as_micros();
+    assert!((before - 1_000_000..now() + 1_000_000).contains(&told), "{told} is not now, {before}");
+    // Two relays that settle and read at the same time as others write do not fail as serialisable ones would.
+    let leases = lease_all(&store, "relay").await.leases;
+    let seqs: Vec<_> = found.rows.iter().map(|row| row.seq).collect();
+    let writing = work(&store, Dispatcher::new());
+    for seqs in seqs.chunks(2) {
+        let settlement = factum::port::Settlement { confirmed: seqs.to_vec(), ..Default::default() };
+        let id = format!("beside {}", seqs[0]);
+        let (settled, read, written) = tokio::join!(
+            store.settle("relay", &leases, &settlement),
+            store.read(all_above(0)),
+            write_note(&writing, &id)
+        );
+        settled.unwrap();
+        read.unwrap();
+        written.unwrap();
+    }
+    assert_works(&schema, &writing, "afterwards").await;
+}
+
+fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_micros()).unwrap()
+}
+
+#[tokio::test]
+async fn a_database_in_another_encoding_is_refused() {
+    let Some(outer) = Schema::new("a_database_in_another_encoding_is_refused").await else { return };
+    let name = format!("latin_{}", outer.name);
+    let mut db = outer.look().await;
+    run(&mut db, &format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")).await;
+    let (server, _) = outer.url.rsplit_once('/').unwrap();
+    let error = Postgres::options(format!("{server}/{name}")).migrate().await.unwrap_err();
+    assert!(matches!(&error, Error::NotUtf8 { found } if found == "LATIN1"), "{error}");
+    run(&mut db, &format!("DROP DATABASE {name}")).await;
+}
+
+#[tokio::test]
+async fn buckets_are_the_same_in_the_database_and_in_the_library() {
+    let name = "buckets_are_the_same_in_the_database_and_in_the_library";
+    let Some(schema) = Schema::new(name).await else { return };
+    let store = schema.store().await;
+    let mut db = schema.look().await;
+    for n in 0..200 {
+        plain_insert(&mut db, &format!("{n}"), &format!("schlüssel {n} ☃")).await;
+    }
+    for row in store.read(all_above(0)).await.unwrap().rows {
+        assert_eq!(row.bucket, row.envelope.bucket(), "{:?}", row.envelope.partitionkey);
+    }
+}
+
+#[tokio::test]
+async fn a_pool_of_the_application_says_where_the_database_is() {
+    let Some(schema) = Schema::new("a_pool_of_the_application_says_where_the_database_is").await else {
+        return;
+    };
+    schema.options().migrate().await.unwrap();
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2).connect_lazy(&schema.url).unwrap();
+    let store = Options::pool(&pool).schema(&schema.name).connect().await.unwrap();
+    assert_works(&schema, &work(&store, Dispatcher::new()), "first").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_an_error_and_no_wait() {
+    let began = std::time::Instant::now();
+    let error = Postgres::connect("postgres://postgres@127.0.0.1:1/x").await.unwrap_err();
+    assert!(matches!(&error, Error::Postgres(_)), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
