@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+// tidy: allow(sleep): the system has no event for the end of a child
 use tokio::time::sleep;
 
 use crate::error::{Error, Result};

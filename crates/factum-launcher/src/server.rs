@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+// tidy: allow(sleep): a server has no event for being ready
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
+// tidy: allow(sleep): a delay is what a test asks for
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::faults::{Admitted, End, Faults, OneWay, Shared, SinceArmed, Way};
