@@ -7,6 +7,7 @@ use factum::BoxError;
 use factum::integration::Backlog;
 use factum::port::OutboxStore;
 use factum_conformance::service::{MYSQL, POSTGRES, Server};
+use factum_store_mysql::MySql;
 use factum_store_postgres::Postgres;
 use factum_store_sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -42,6 +43,8 @@ pub enum Torn {
     Sqlite(Sqlite),
     /// On PostgreSQL.
     Postgres(Postgres),
+    /// On MariaDB.
+    MySql(MySql),
 }
 
 impl Kind {
@@ -89,6 +92,7 @@ impl Database {
             }
             Kind::MySql => {
                 database.execute(&format!("CREATE DATABASE {}", database.name)).await?;
+                MySql::options(&database.mysql_url())?.migrate().await?;
             }
         }
         Ok(database)
@@ -107,7 +111,7 @@ impl Database {
             Kind::Postgres => Torn::Postgres(
                 Postgres::options(&self.url).schema(&self.name).connections(10).connect().await?,
             ),
-            Kind::MySql => return Err("not yet".into()),
+            Kind::MySql => Torn::MySql(MySql::options(&self.mysql_url())?.connections(10).connect().await?),
         })
     }
 
@@ -172,6 +176,7 @@ impl Torn {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
+            Self::MySql(store) => Arc::new(store.clone()),
         }
     }
 
@@ -180,6 +185,7 @@ impl Torn {
         match self {
             Self::Sqlite(store) => store,
             Self::Postgres(store) => store,
+            Self::MySql(store) => store,
         }
     }
 
@@ -217,6 +223,7 @@ impl Torn {
         match self {
             Self::Sqlite(store) => write(store, keys, of_each, in_one).await,
             Self::Postgres(store) => write(store, keys, of_each, in_one).await,
+            Self::MySql(store) => write(store, keys, of_each, in_one).await,
         }
     }
 }

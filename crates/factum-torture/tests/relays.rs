@@ -250,7 +250,7 @@ async fn slow(kind: Kind) {
     let store = database.open().await.expect("a store");
     let mut running = Vec::new();
     for _ in 0..8 {
-        running.push(start(&database, &tap, Duration::from_secs(1)).await);
+        running.push(start(&database, &tap, LONG).await);
     }
     let answering = tokio::spawn({
         let tap = tap.clone();
