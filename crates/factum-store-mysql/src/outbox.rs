@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::horizon::{LOOK_ROWS, Look};
 use crate::rows::{self, Common, columns};
 use crate::texts::{KEPT, Texts, rows_of};
-use crate::{MySql, Shared, lease, settle};
+use crate::{MySql, Shared, inbox, lease, settle};
 
 /// Up to so many envelopes go in one statement, whatever their number; more go in powers of two, so that few statements
 /// serve every number, and stay prepared.
@@ -187,9 +187,10 @@ impl OutboxStore for MySql {
         Box::pin(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
-            texts.forget_dead.query().execute(db).await?;
+            texts.forget_dead.query().execute(&mut *db).await?;
+            let forgotten = texts.forget_attempts.query().execute(db).await?.rows_affected();
             held.give_back();
-            Ok(false)
+            Ok(forgotten >= inbox::FORGOTTEN_MAX)
         })
     }
 }
