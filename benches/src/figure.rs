@@ -30,7 +30,7 @@ impl Rounds {
     }
 
     /// Round by round, how many times the other's figure.
-    fn over(&self, other: &Self) -> Self {
+    pub(crate) fn over(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(ours, other)| ours / other).collect())
     }
 }

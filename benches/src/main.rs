@@ -1,9 +1,15 @@
 //! What factum costs, beside a hand-written loop on the same servers. Each figure is a line of JSON; `README.md` says how
 //! to read it. It refuses to measure on anything that is not its own: every run has a database and names that it made.
 
+mod backlog;
+mod bloat;
+mod enqueue;
 mod figure;
 mod fill;
+mod idle;
+mod latency;
 mod machine;
+mod notes;
 mod ours;
 mod place;
 mod raw;
@@ -27,6 +33,18 @@ struct Program {
 enum Bench {
     /// Empty a full outbox into the broker
     Relay(relay::Options),
+    /// Write rows with and without an event
+    Enqueue(enqueue::Options),
+    /// From commit to arrival, at a steady rate
+    Latency(latency::Options),
+    /// Rate and size of the table while millions of rows pass through it
+    Bloat(bloat::Options),
+    /// Queries and processor time with nothing to do
+    Idle(idle::Options),
+    /// A relay that starts before a long outbox
+    Backlog(backlog::Options),
+    #[command(hide = true)]
+    RelayAlone(backlog::Child),
 }
 
 fn main() -> Outcome<()> {
@@ -43,6 +61,12 @@ fn main() -> Outcome<()> {
     runtime.block_on(async move {
         match program.bench {
             Bench::Relay(options) => relay::run(&options).await,
+            Bench::Enqueue(options) => enqueue::run(&options).await,
+            Bench::Latency(options) => latency::run(&options).await,
+            Bench::Bloat(options) => bloat::run(&options).await,
+            Bench::Idle(options) => idle::run(&options).await,
+            Bench::Backlog(options) => backlog::run(&options).await,
+            Bench::RelayAlone(options) => backlog::child(&options).await,
         }
     })
 }

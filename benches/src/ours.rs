@@ -7,7 +7,9 @@ use factum::EventBus;
 use factum::integration::Interest;
 use factum::port::OutboxStore;
 use factum_bus_nats::Nats;
+use factum_bus_rabbitmq::RabbitMq;
 use factum_runtime::{Relay, RelayStats};
+use factum_store_mysql::MySql;
 use factum_store_postgres::Postgres;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,21 +24,21 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(crate) async fn migrate(store: &Store) -> Outcome<()> {
     match store {
         Store::Postgres(url) => Ok(Postgres::options(url).migrate().await?),
-        Store::MySql(_) => Err("not yet".into()),
+        Store::MySql(url) => Ok(MySql::options(url)?.migrate().await?),
     }
 }
 
 pub(crate) async fn outbox(store: &Store) -> Outcome<Arc<dyn OutboxStore>> {
     match store {
         Store::Postgres(url) => Ok(Arc::new(Postgres::options(url).connect().await?)),
-        Store::MySql(_) => Err("not yet".into()),
+        Store::MySql(url) => Ok(Arc::new(MySql::options(url)?.connect().await?)),
     }
 }
 
 pub(crate) async fn bus(bus: &Bus, namespace: &str) -> Outcome<Arc<dyn EventBus>> {
     match bus {
         Bus::Nats(url) => Ok(Arc::new(Nats::options(url).namespace(namespace).connect().await?)),
-        Bus::RabbitMq(_) => Err("not yet".into()),
+        Bus::RabbitMq(url) => Ok(Arc::new(RabbitMq::options(url).namespace(namespace).connect().await?)),
     }
 }
 
@@ -58,6 +60,15 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// One that another process has opened.
+    pub(crate) fn existing(bus: &Bus, name: &str) -> Self {
+        Self { bus: bus.clone(), name: name.to_owned() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) async fn open(&self) -> Outcome<Arc<dyn EventBus>> {
         bus(&self.bus, &self.name).await
     }
@@ -66,7 +77,10 @@ impl Namespace {
     pub(crate) async fn remove(self) -> Outcome<Option<u64>> {
         match &self.bus {
             Bus::Nats(url) => remove_streams(url, &self.name).await.map(Some),
-            Bus::RabbitMq(_) => Ok(None),
+            Bus::RabbitMq(url) => {
+                RabbitMq::options(url).namespace(&self.name).clean_up().await?;
+                Ok(None)
+            }
         }
     }
 }
@@ -106,9 +120,18 @@ pub(crate) struct Relays {
 impl Relays {
     /// Starts relays; each has a store and a bus of its own, as in processes of their own.
     pub(crate) async fn start(store: &Store, namespace: &Namespace, relays: usize) -> Outcome<Self> {
-        let mut ready = Vec::new();
+        let mut stores = Vec::new();
         for _ in 0..relays {
-            ready.push(Relay::new(outbox(store).await?, namespace.open().await?));
+            stores.push(outbox(store).await?);
+        }
+        Self::over(stores, namespace).await
+    }
+
+    /// Starts a relay over each of these.
+    pub(crate) async fn over(stores: Vec<Arc<dyn OutboxStore>>, namespace: &Namespace) -> Outcome<Self> {
+        let mut ready = Vec::new();
+        for store in stores {
+            ready.push(Relay::new(store, namespace.open().await?));
         }
         let (stop, stopped) = watch::channel(false);
         let stats = ready.iter().map(Relay::stats).collect();

@@ -35,7 +35,7 @@ impl Store {
         }
     }
 
-    fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         match self {
             Self::Postgres(url) | Self::MySql(url) => url,
         }
@@ -108,6 +108,12 @@ impl Bus {
         match self {
             Self::Nats(_) => "nats",
             Self::RabbitMq(_) => "rabbitmq",
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Self::Nats(url) | Self::RabbitMq(url) => url,
         }
     }
 }

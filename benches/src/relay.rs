@@ -69,6 +69,26 @@ pub(crate) struct Options {
     pub(crate) only_ours: bool,
 }
 
+impl Options {
+    /// For a raw loop alone.
+    pub(crate) fn of(store: &Store, bus: &Bus) -> Self {
+        Self {
+            store: store.clone(),
+            bus: bus.clone(),
+            rows: 0,
+            payload: Vec::new(),
+            keys: 1,
+            relays: Vec::new(),
+            repeat: 1,
+            limit: Vec::new(),
+            raw_headers: Headers::None,
+            raw_queues: 1,
+            only_raw: true,
+            only_ours: false,
+        }
+    }
+}
+
 /// What was measured in one combination.
 #[derive(Default)]
 struct Figures {
@@ -205,7 +225,7 @@ async fn timed<S: RawStore, B: RawBus>(
     let (began, cpu) = (Instant::now(), machine::cpu());
     match limit {
         Limit::Claim => drain::claim(vec![(first, bus), (second, other)], rows).await?,
-        Limit::Ordered => drain::ordered(first, second, bus, rows).await?,
+        Limit::Ordered => drop(drain::ordered(first, second, bus, 0, rows).await?),
     }
     Ok((began.elapsed(), machine::since(cpu)))
 }

@@ -36,15 +36,17 @@ pub(crate) async fn claim<S: RawStore, B: RawBus>(workers: Vec<(S, B)>, rows: u6
 }
 
 /// One reader that is always a page or two ahead, one publisher with a window, one deleter on a connection of its own.
+/// Ends when so many rows above a `seq` are deleted, and says where the last one was.
 pub(crate) async fn ordered<S: RawStore, B: RawBus>(
     mut reader: S,
     deleter: S,
     mut bus: B,
+    above: i64,
     rows: u64,
-) -> Outcome<()> {
+) -> Outcome<i64> {
     let (pages, mut page) = mpsc::channel(2);
     let reading = tokio::spawn(async move {
-        let (mut above, mut left) = (0, rows);
+        let (mut above, mut left) = (above, rows);
         while left > 0 {
             let page = reader.read(above).await?;
             let Some(last) = page.last() else { break };
@@ -53,7 +55,7 @@ pub(crate) async fn ordered<S: RawStore, B: RawBus>(
                 break;
             }
         }
-        Outcome::Ok(())
+        Outcome::Ok(above)
     });
     // What waits here, what is being sent and what is being waited for is the window.
     let (sent, in_flight) = mpsc::channel::<(Vec<i64>, B::Sent)>(WINDOW - 2);
@@ -68,9 +70,10 @@ pub(crate) async fn ordered<S: RawStore, B: RawBus>(
         }
     }
     drop(sent);
-    reading.await??;
+    let last = reading.await??;
     waiting.await??;
-    whole(deleting.await??, rows)
+    whole(deleting.await??, rows)?;
+    Ok(last)
 }
 
 /// Lets a page through when the broker has all of it.
