@@ -289,6 +289,13 @@ async fn f_78_what_is_no_event_is_left_out_between_two_that_are() {
         assert_eq!(delivery.envelope.id.as_str(), id);
         delivery.settle.ack().await.unwrap();
     }
+    let stream = jetstream.get_stream("factum_shop-example_ordering").await.unwrap();
+    let settled = async {
+        for partition in 0..8 {
+            while stream.consumer_info(format!("s-{partition}")).await.unwrap().num_ack_pending > 0 {}
+        }
+    };
+    within("the end of what is no event", settled).await;
 }
 
 /// Somebody deletes the consumers on the server while they are read.
