@@ -62,31 +62,43 @@ fn client(database: &Database, sql: &str) -> String {
     String::from_utf8(client.stdout).expect("UTF-8")
 }
 
+/// What the guide tells people to do.
+fn of_the_guide() -> &'static str {
+    let guide = include_str!("../../../docs/guides/any-language.md");
+    let (_, ours) = guide.split_once("## MariaDB and MySQL").expect("a part of our own");
+    let (_, sql) = ours.split_once("```sql").expect("SQL");
+    sql.split_once("```").expect("its end").0
+}
+
 #[tokio::test]
-async fn a_plain_insert_of_any_client_is_published() {
-    let Some(database) = Database::or_skip("a_plain_insert_of_any_client_is_published") else { return };
+async fn f_39_a_plain_insert_of_any_client_is_published() {
+    let Some(database) = Database::or_skip("f_39_a_plain_insert_of_any_client_is_published") else { return };
     let store = database.store().await;
-    // The guide `any-language` shows it.
-    let sql = "INSERT INTO factum_outbox (source, id, type, partitionkey, data) VALUES
-        ('https://shop.example/ordering', uuid(), 'com.example.shop.ordering.order-placed.v1', 'order 17 é', '{\"total\": 4200}')";
-    client(&database, &format!("SET SESSION sql_mode = '', time_zone = '+05:30'; {sql}"));
+    let careless = "SET SESSION sql_mode = '', time_zone = '+05:30', lc_messages = 'ru_RU';";
+    client(&database, &format!("{careless} {}", of_the_guide()));
     let bus = Collector::new();
     let relay = Running::start(store.clone(), &bus);
     bus.until(1).await;
+    let others = "INSERT INTO factum_outbox (source, id, type, partitionkey, data) VALUES
+        ('urn:x', 'a', 'a.b.v1', 'Schlüssel \u{1F4BF}', '');";
+    let look = "SELECT bucket FROM factum_outbox WHERE source = 'urn:x'";
+    let bucket = client(&database, &format!("START TRANSACTION; {others} {look}; COMMIT"));
+    bus.until(2).await;
     relay.shut_down().await;
     let envelope = bus.seen()[0].clone();
-    assert_eq!(&*envelope.data, br#"{"total": 4200}"#);
-    assert_eq!(envelope.partitionkey.as_deref(), Some("order 17 é"));
+    assert_eq!(&*envelope.data, br#"{"order": "order-17", "total": 4200}"#);
+    assert_eq!(envelope.partitionkey.as_deref(), Some("order-17"));
     assert_eq!(&*envelope.datacontenttype, "application/json");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
     assert!((now - envelope.time.as_micros()).abs() < 60_000_000, "{:?} is not now", envelope.time);
-    let bucket = client(&database, &format!("{sql}; SELECT bucket FROM factum_outbox"));
-    assert_eq!(bucket.trim(), envelope.bucket().to_string(), "any language gets the bucket that we compute");
+    let other = bus.seen()[1].clone();
+    assert_eq!(other.partitionkey.as_deref(), Some("Schlüssel \u{1F4BF}"));
+    assert_eq!(bucket.trim(), other.bucket().to_string(), "any language gets the bucket that we compute");
     let mut db = database.look().await;
-    let error = db.execute(
-        "INSERT INTO factum_outbox (source, id, type, data, extensions) VALUES ('a', 'b', 'c', '', '[]')",
-    );
-    assert_eq!(error.await.unwrap_err().as_database_error().unwrap().code().as_deref(), Some("23000"));
+    let list =
+        "INSERT INTO factum_outbox (source, id, type, data, extensions) VALUES ('a', 'b', 'c', '', '[]')";
+    let error = db.execute(list).await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("23000"));
 }
 
 /// Every event once, in order per key.
