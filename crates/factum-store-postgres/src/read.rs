@@ -27,6 +27,10 @@ const BARRIER: &str = "CASE WHEN r.before = 0 AND pg_current_wal_flush_lsn() < p
 
 /// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, `$5` not these. First one row of facts, then the rows: all by one
 /// snapshot. Sizes are summed before data is read, so that a batch takes no more memory than it may.
+///
+/// So that the planner walks the index, whatever it believes about the table: it takes `= 1` for rare, and `<> 0` for
+/// common; and a number that it does not see, `(SELECT $3)`, for small. `NOT IN` of a subquery is looked up in a hash;
+/// `<> ALL` of an array would be walked for each row.
 pub(crate) fn text(look: bool) -> String {
     let nothing = ["text"; 4].map(|kind| format!("NULL::{kind}")).join(", ");
     let look = if look { LOOK } else { "NULL::text[]" };
@@ -44,11 +48,11 @@ pub(crate) fn text(look: bool) -> String {
                 - octet_length(n.data) AS before
             FROM (
                 SELECT o.* FROM {{prefix}}outbox AS o
-                WHERE o.seq > $1 AND ($2 >> o.bucket) & 1 = 1 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
+                WHERE o.seq > (SELECT $1::bigint) AND ($2 >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
                 AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter WHERE side = ':relay' AND holds = 2)
                 AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
                     AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id))
-                ORDER BY o.seq LIMIT $3) AS n) AS r
+                ORDER BY o.seq LIMIT (SELECT $3::bigint)) AS n) AS r
          WHERE r.before < $4"
     )
 }

@@ -13,8 +13,9 @@ use crate::rows::COLUMNS;
 use crate::texts::{Query, Text, Texts};
 
 /// `$1` rows, `$2` owner, `$3` and `$4` buckets and their epochs. It may commit without waiting for the disk: what a
-/// crash of the database takes back is published again, and nothing is lost.
-pub(crate) const CONFIRMED: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ($1)
+/// crash of the database takes back is published again, and nothing is lost. Of a list that the planner does not see,
+/// `(SELECT $1)`, it believes that it is short, and looks each row up.
+pub(crate) const CONFIRMED: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ((SELECT $1)::bigint[])
     AND bucket IN (SELECT l.bucket FROM {prefix}lease AS l
         JOIN unnest($3::smallint[], $4::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
         WHERE l.owner = $2)
@@ -29,7 +30,8 @@ pub(crate) const FENCE: &str = "SELECT l.bucket FROM {prefix}lease AS l
     ORDER BY l.bucket FOR SHARE OF l";
 
 /// `$1` rows, `$2` buckets that still hold.
-pub(crate) const GONE: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ($1) AND bucket = ANY ($2)";
+pub(crate) const GONE: &str =
+    "DELETE FROM {prefix}outbox WHERE seq = ANY ((SELECT $1)::bigint[]) AND bucket = ANY ($2)";
 
 pub(crate) const FAILED: &str = "UPDATE {prefix}outbox AS o SET attempts = try.attempts, reason = try.reason,
         next_attempt = clock_timestamp() + make_interval(secs => try.after / 1000.0)
