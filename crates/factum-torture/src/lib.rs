@@ -15,7 +15,7 @@ pub use history::{Arrival, History};
 pub use relay::RelayProcess;
 pub use store::{Database, Kind, Torn};
 pub use tap::{Say, Tap, TapBus};
-pub use writers::{Written, write};
+pub use writers::{TYPE, Written, write, write_one};
 
 /// How often a relay of these tests lets an envelope be refused before it gives it up.
 pub const ATTEMPTS: u32 = 5;

@@ -12,7 +12,7 @@ use factum_store_postgres::Postgres;
 use factum_store_sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-use crate::{Written, write};
+use crate::{Written, write, write_one};
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,6 +224,18 @@ impl Torn {
             Self::Sqlite(store) => write(store, keys, of_each, in_one).await,
             Self::Postgres(store) => write(store, keys, of_each, in_one).await,
             Self::MySql(store) => write(store, keys, of_each, in_one).await,
+        }
+    }
+
+    /// As [`write_one`](crate::write_one).
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn write_one(&self, key: u64, n: u64) -> Result<(), BoxError> {
+        match self {
+            Self::Sqlite(store) => write_one(store, key, n).await,
+            Self::Postgres(store) => write_one(store, key, n).await,
+            Self::MySql(store) => write_one(store, key, n).await,
         }
     }
 }

@@ -20,8 +20,11 @@ impl Event for Written1 {
     type Kind = Integration;
 }
 
+/// The type of all that is written.
+pub const TYPE: &str = "com.example.torture.written.v1";
+
 impl IntegrationEvent for Written1 {
-    const TYPE: &'static str = "com.example.torture.written.v1";
+    const TYPE: &'static str = TYPE;
 
     fn key(&self) -> Option<String> {
         Some(format!("key {}", self.key))
@@ -31,6 +34,21 @@ impl IntegrationEvent for Written1 {
 /// How many were committed of each key.
 pub type Written = HashMap<String, u64>;
 
+/// Announces the `n`-th event of a key, in a commit of its own.
+///
+/// # Errors
+/// The store failed.
+pub async fn write_one<S: Store>(store: &S, key: u64, n: u64) -> Result<(), BoxError> {
+    let mut uow = work(store).begin().await?;
+    uow.announce(&Written1 { key, n })?;
+    let _committed = uow.save_changes().await?;
+    Ok(())
+}
+
+fn work<S: Store>(store: &S) -> Work<S> {
+    Work::new("https://torture.example/writer", store.clone(), Dispatcher::default())
+}
+
 /// Announces `of_each` events of each of `keys` keys, `in_one` of them in one commit, and says what is committed.
 ///
 /// # Errors
@@ -38,7 +56,7 @@ pub type Written = HashMap<String, u64>;
 pub async fn write<S: Store>(store: &S, keys: u64, of_each: u64, in_one: u64) -> Result<Written, BoxError> {
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS.min(keys) {
-        let work = Work::new("https://torture.example/writer", store.clone(), Dispatcher::default());
+        let work = work(store);
         let keys: Vec<u64> = (0..keys).filter(|key| key % WRITERS == writer).collect();
         writers.spawn(async move {
             // Round by round, so that commits hold many keys and keys run through many commits.

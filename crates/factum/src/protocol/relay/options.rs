@@ -43,7 +43,8 @@ pub struct Options {
     /// again, and a late answer changes nothing. A bus that answers only when subscribers are done has no deadline:
     /// [`Duration::MAX`].
     pub publish_deadline: Duration,
-    /// While the bus is unreachable or gives no answer; 200 ms to 30 s.
+    /// While the bus is unreachable or gives no answer; 200 ms to 5 s, so that little time passes between its return and
+    /// the first attempt that succeeds.
     pub unreachable: Backoff,
     /// While the store fails; 50 ms to 2 s.
     pub store: Backoff,
@@ -83,7 +84,7 @@ impl Default for Options {
             refused: backoff(200, 300_000),
             unroutable: backoff(200, 1_000),
             publish_deadline: millis(10_000),
-            unreachable: backoff(200, 30_000),
+            unreachable: backoff(200, 5_000),
             store: backoff(50, 2_000),
             poll_least: millis(20),
             poll_most: millis(1_000),
