@@ -1,4 +1,5 @@
 //! The fixture of the store suite: every store in a schema of its own, reached through a proxy that can lose answers.
+#![allow(dead_code, reason = "one of two files of tests makes it with its own servers")]
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
