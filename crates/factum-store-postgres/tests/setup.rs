@@ -245,3 +245,73 @@ async fn a_server_that_is_not_there_is_an_error_and_no_wait() {
     assert!(matches!(&error, Error::Postgres(_)), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
+
+/// As it stands in the guide.
+#[tokio::test]
+async fn what_the_guide_says_to_other_languages_is_true() {
+    let Some(schema) = Schema::new("what_the_guide_says_to_other_languages_is_true").await else { return };
+    let store = schema.store().await;
+    let guide = include_str!("../../../docs/guides/any-language.md");
+    let (_, part) = guide.split_once("## PostgreSQL").expect("a part on PostgreSQL");
+    let sql = part.split("```").nth(1).and_then(|block| block.strip_prefix("sql")).expect("an example");
+    run(&mut schema.look().await, sql).await;
+    let found = store.read(all_above(0)).await.unwrap();
+    let envelope = &found.rows[0].envelope;
+    assert_eq!((found.rows.len(), envelope.check_limits().is_ok()), (1, true));
+    assert_eq!(envelope.partitionkey.as_deref(), Some("order-17"));
+    assert_eq!(&*envelope.data, br#"{"order": "order-17", "total": 4200}"#);
+    assert!(envelope.time.as_micros() > 1_700_000_000_000_000);
+}
+
+#[tokio::test]
+async fn bad_rows_of_other_languages_are_refused_with_the_name_of_what_is_wrong() {
+    let name = "bad_rows_of_other_languages_are_refused_with_the_name_of_what_is_wrong";
+    let Some(schema) = Schema::new(name).await else { return };
+    let _store = schema.store().await;
+    let mut db = schema.look().await;
+    for (columns, values, wrong) in [
+        ("id", "''", "factum_outbox_id_1_to_255_bytes"),
+        ("id", "repeat('x', 256)", "factum_outbox_id_1_to_255_bytes"),
+        ("id, partitionkey", "'1', ''", "factum_outbox_key_1_to_512_bytes"),
+        ("id, extensions", "'1', '[1]'", "factum_outbox_ext_is_an_object"),
+    ] {
+        let sql = format!(
+            "INSERT INTO factum_outbox (source, type, data, {columns}) VALUES ('s', 't', '', {values})"
+        );
+        let error = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut db).await.unwrap_err();
+        let error = error.into_database_error().unwrap();
+        assert_eq!(error.constraint(), Some(wrong), "{error}");
+    }
+}
+
+/// What is in flight at once never needs more connections than there are, however few.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_14_two_connections_are_enough_for_everything_at_once() {
+    let Some(schema) = Schema::new("f_14_two_connections_are_enough_for_everything_at_once").await else {
+        return;
+    };
+    schema.options().migrate().await.unwrap();
+    let store = schema.options().connections(2).wait(support::LONG).connect().await.unwrap();
+    let bus = factum_runtime::memory_bus();
+    let subscription = factum::Subscription::named("seen").on(see);
+    let service = factum_runtime::Service::new(work(&store, Dispatcher::new())).subscription(subscription);
+    let running = service.start(&bus).await.unwrap();
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let work = work(&store, Dispatcher::new());
+        all.spawn(async move { write_note(&work, &format!("{n}")).await.unwrap() });
+    }
+    while let Some(done) = all.join_next().await {
+        done.unwrap();
+    }
+    running.drain().await.unwrap();
+    assert_eq!(schema.counts().await, (400, 0));
+}
+
+async fn see(
+    received: &factum::integration::Received<support::NoteWrittenV1>,
+    uow: &mut factum::UnitOfWork<Postgres>,
+) -> factum::Outcome {
+    support::insert(uow.connection().await?, &format!("seen {}", received.id), "well").await?;
+    Ok(())
+}
