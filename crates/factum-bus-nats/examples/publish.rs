@@ -1,4 +1,5 @@
-//! How fast the bus publishes, beside a bare loop of the client: no headers, one shared inbox, every answer counted.
+//! How fast the bus publishes, beside a bare loop of the client (no headers, one shared inbox, every answer counted), and
+//! how fast one consumer reads it back.
 //!
 //! `cargo run --release -p factum-bus-nats --example publish -- [events] [bytes of data] [rounds]`, with the server in
 //! `FACTUM_NATS`. Each round measures one, then the other, and prints a line.
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use factum::integration::{Answer, Confirm, Publication};
+use factum::integration::{Answer, Confirm, Interest, Publication};
 use factum::{Envelope, EventBus as _, Timestamp};
 use factum_bus_nats::Nats;
 use futures_util::StreamExt as _;
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 
 const BATCH: u64 = 1_000;
 const WINDOW: usize = 4_096;
+const KIND: &str = "com.example.shop.ordering.order-placed.v1";
 
 type Outcome<T> = Result<T, factum::BoxError>;
 
@@ -28,7 +30,11 @@ async fn main() -> Outcome<()> {
     for round in 1..=rounds {
         let ours = ours(&url, events, bytes).await?;
         let bare = bare(&url, events, bytes).await?;
-        println!("round {round}: bus {ours:.0}/s, bare {bare:.0}/s, ratio {:.2}", ours / bare);
+        let (ours, read) = ours;
+        println!(
+            "round {round}: bus {ours:.0}/s, bare {bare:.0}/s, ratio {:.2}; read {read:.0}/s",
+            ours / bare
+        );
     }
     Ok(())
 }
@@ -41,14 +47,17 @@ fn envelope(n: u64, data: &Arc<[u8]>) -> Envelope {
         partitionkey: Some(format!("order-{}", n % 10_000).into()),
         sequence: Some(format!("0000000001-{n:020}").into()),
         correlationid: Some("0198b2e4-7c1a-7000-8000-000000000000".into()),
-        ..Envelope::new(id, "https://shop.example/ordering", kind, Arc::clone(data))
+        ..Envelope::new(id, "https://shop.example/ordering", KIND, Arc::clone(data))
     }
 }
 
 /// Through the bus, a window of envelopes in flight.
-async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<f64> {
+async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<(f64, f64)> {
     let namespace = format!("bench-{}", std::process::id());
     let bus = Nats::options(url).namespace(&namespace).connect().await?;
+    let interest = Interest { subscription: "s".into(), types: vec![KIND.into()], prefetch: 1_000 };
+    // So that the subscription begins before the first event.
+    drop(bus.subscribe(interest.clone()).await?);
     let data: Arc<[u8]> = vec![b'x'; bytes].into();
     let window = Arc::new(Semaphore::new(WINDOW));
     let confirmed = Arc::new(AtomicU64::new(0));
@@ -76,9 +85,23 @@ async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<f64> {
     window.acquire_many(WINDOW as u32).await?.forget();
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     assert_eq!(confirmed.load(Ordering::Relaxed), events);
+    let read = read(&bus, interest, events).await?;
     bus.close(std::time::Duration::from_secs(1)).await;
     Nats::options(url).namespace(&namespace).clean_up().await?;
-    Ok(rate)
+    Ok((rate, read))
+}
+
+/// One consumer that acknowledges everything, and does nothing else.
+async fn read(bus: &Nats, interest: Interest, events: u64) -> Outcome<f64> {
+    let mut consumer = bus.subscribe(interest).await?;
+    let (begun, mut count) = (Instant::now(), 0);
+    while count < events {
+        for delivery in consumer.next(1_000).await? {
+            delivery.settle.ack().await?;
+            count += 1;
+        }
+    }
+    Ok(events as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// Without factum: the payload alone.

@@ -3,6 +3,7 @@
 //! Attributes are headers that begin with `ce-`, percent-encoded; `datacontenttype` is `content-type`. `Nats-Msg-Id`, made
 //! of source and id, lets the server drop repeats for a while; that saves work, and nothing relies on it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
@@ -103,17 +104,19 @@ pub(crate) fn read(headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Envelo
     let mut envelope = Envelope::new("", "", String::new(), payload);
     let mut version = None;
     for (name, values) in headers.iter().flat_map(|headers| headers.iter()) {
-        let (name, Some(value)) = (name.to_string().to_ascii_lowercase(), values.first()) else { continue };
-        if name == "content-type" {
-            if value.as_str().to_ascii_lowercase().starts_with("application/cloudevents") {
-                return read_structured(value.as_str(), payload);
+        let (name, Some(value)): (&str, _) = (name.as_ref(), values.first().map(HeaderValue::as_str)) else {
+            continue;
+        };
+        if name.eq_ignore_ascii_case("content-type") {
+            if value.to_ascii_lowercase().starts_with("application/cloudevents") {
+                return read_structured(value, payload);
             }
-            envelope.datacontenttype = decoded(&name, value.as_str())?.into();
-        } else if let Some(attribute) = name.strip_prefix("ce-") {
-            let value = decoded(&name, value.as_str())?;
-            match attribute {
+            envelope.datacontenttype = decoded(name, value)?.into_owned().into();
+        } else if let Some(attribute) = attribute(name) {
+            let value = decoded(name, value)?;
+            match &*attribute {
                 "specversion" => version = Some(value),
-                _ => set(&mut envelope, attribute, value)?,
+                _ => set(&mut envelope, &attribute, value)?,
             }
         }
     }
@@ -141,29 +144,41 @@ fn read_structured(content_type: &str, payload: &[u8]) -> Result<Envelope, BoxEr
     }
 }
 
-fn decoded(name: &str, value: &str) -> Result<String, BoxError> {
+/// The attribute that a header is for, in lower case as attributes are.
+fn attribute(name: &str) -> Option<Cow<'_, str>> {
+    let (prefix, attribute) = name.split_at_checked(3)?;
+    if !prefix.eq_ignore_ascii_case("ce-") {
+        return None;
+    }
+    match attribute.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Some(attribute.to_ascii_lowercase().into()),
+        false => Some(attribute.into()),
+    }
+}
+
+fn decoded<'a>(name: &str, value: &'a str) -> Result<Cow<'a, str>, BoxError> {
     match percent_decode_str(value).decode_utf8() {
-        Ok(text) => Ok(text.into_owned()),
+        Ok(text) => Ok(text),
         Err(_) => Err(format!("`{name}` is {value:?}, expected percent-encoded UTF-8").into()),
     }
 }
 
-fn set(envelope: &mut Envelope, attribute: &str, value: String) -> Result<(), BoxError> {
+fn set(envelope: &mut Envelope, attribute: &str, value: Cow<'_, str>) -> Result<(), BoxError> {
     match attribute {
-        "id" => envelope.id = value.into(),
-        "source" => envelope.source = value.into(),
-        "type" => envelope.r#type = value.into(),
+        "id" => envelope.id = (&*value).into(),
+        "source" => envelope.source = (&*value).into(),
+        "type" => envelope.r#type = value.into_owned().into(),
         "subject" => envelope.subject = Some(value.into()),
         "time" => {
             envelope.time = Timestamp::parse(&value)
                 .map_err(|_| format!("`ce-time` is {value:?}, expected a time of RFC 3339"))?;
         }
-        "datacontenttype" => envelope.datacontenttype = value.into(),
+        "datacontenttype" => envelope.datacontenttype = value.into_owned().into(),
         "dataschema" => envelope.dataschema = Some(value.into()),
         "partitionkey" => envelope.partitionkey = Some(value.into()),
         "sequence" => envelope.sequence = Some(value.into()),
         "correlationid" => envelope.correlationid = Some(value.into()),
-        "causationid" => envelope.causationid = Some(value.into()),
+        "causationid" => envelope.causationid = Some((&*value).into()),
         "traceparent" => envelope.traceparent = Some(value.into()),
         "tracestate" => envelope.tracestate = Some(value.into()),
         other => drop(envelope.extensions.insert(other.into(), value.into())),

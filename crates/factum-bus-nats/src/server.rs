@@ -3,10 +3,13 @@
 //! What is asked for is written as the server's API has it. The client's own types would send fields that an older
 //! server does not know, and hide which ones a newer one has.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use async_nats::{Client, jetstream};
+use async_nats::{Client, Subject, jetstream};
+use bytes::Bytes;
 use factum::BoxError;
+use futures_util::future::poll_immediate;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -95,6 +98,15 @@ impl Server {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(Failure::Other(error.into())),
             Err(_) => Err(Failure::Late(self.deadline)),
+        }
+    }
+
+    /// Says something that has no answer. Mostly the client takes it at once.
+    pub(crate) async fn say(&self, subject: Subject, words: Bytes) -> Result<(), Failure> {
+        let mut said = pin!(self.client.publish(subject, words));
+        match poll_immediate(&mut said).await {
+            Some(said) => said.map_err(|error| Failure::Other(error.into())),
+            None => self.within(said).await,
         }
     }
 

@@ -155,7 +155,10 @@ async fn f_57_after_a_lost_connection_everything_that_waits_leaves() {
             server.kill().unwrap();
             server.start_again().await.unwrap();
         }
+        let open = proxy.counts().accepted;
         proxy.end_all(End::Reset);
+        // What is held back must not come through after all.
+        within("the loss", proxy.until(|counts| counts.ended >= open)).await;
         proxy.heal();
         let begun = Instant::now();
         let given = within("the answers", waiting).await.unwrap();

@@ -120,24 +120,33 @@ impl Settlement {
         if !is_owner {
             held.owed.push((message.ack.clone(), word));
         }
+        let is_draining = held.lanes.is_draining();
         drop(held);
-        self.hub.wake.notify_waiters();
-        self.hub.poke.notify_one();
+        self.settled(is_draining);
         Ok(is_owner.then_some(message.ack))
     }
 
     fn hand_back(&mut self, until: Option<Instant>) -> Result<(), Stale> {
         let ticket = self.ticket.take().ok_or(Stale)?;
-        let back = self.hub.lock().lanes.hand_back(ticket, until).ok_or(Stale);
-        self.hub.wake.notify_waiters();
-        self.hub.poke.notify_one();
+        let mut held = self.hub.lock();
+        let back = held.lanes.hand_back(ticket, until).ok_or(Stale);
+        let is_draining = held.lanes.is_draining();
+        drop(held);
+        self.settled(is_draining);
         back
+    }
+
+    /// The next of its key may be ready; and where a partition is to go, this may have been the last that was out.
+    fn settled(&self, is_draining: bool) {
+        self.hub.wake.notify_waiters();
+        if is_draining {
+            self.hub.poke.notify_one();
+        }
     }
 
     async fn say(&mut self, word: &'static str) -> Result<(), BoxError> {
         if let Some(subject) = self.finish(word)? {
-            let said = self.server.client.publish(subject, Bytes::from_static(word.as_bytes()));
-            self.server.within(said).await?;
+            self.server.say(subject, Bytes::from_static(word.as_bytes())).await?;
         }
         Ok(())
     }

@@ -326,6 +326,11 @@ impl Lanes {
         });
     }
 
+    /// Whether partitions are to go to other processes.
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
     /// Whether nothing of the partition is out.
     pub(crate) fn is_drained(&self, partition: u8) -> bool {
         let is_out = |held: &Held| matches!(held.state, State::Out(_)) && held.message.pull.1 == partition;

@@ -5,10 +5,12 @@
 //! each key one delivery is out at a time ([`lanes`]). On the server there is a durable consumer for each stream and
 //! partition ([`consumers`]).
 
+mod arrivals;
 mod consumers;
 mod deliveries;
 mod lanes;
 mod reader;
+mod requests;
 mod roster;
 mod task;
 

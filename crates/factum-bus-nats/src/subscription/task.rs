@@ -5,69 +5,59 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::{Message as Arrival, StatusCode, Subject, Subscriber};
+use async_nats::Subscriber;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use futures_util::{FutureExt as _, StreamExt as _};
-use serde_json::json;
 use tokio::time::sleep_until;
 
 use super::consumers::{self, State, Stream};
-use super::lanes::{Message, Pull};
-use super::reader::{EXPIRES, Reader, Said};
+use super::lanes::Pull;
+use super::reader::{EXPIRES, Reader};
 use super::roster::{Record, Seen, Standing};
 use super::{Ground, Hub, Phase};
 use crate::Error;
-use crate::headers;
 use crate::names;
 use crate::registry::Change;
 use crate::server::Failure;
 
 /// How long a hub without consumers waits for one, before it hands over what it has.
 const LINGER: Duration = Duration::from_millis(500);
-/// The most that is held of one stream and partition.
-const HELD_MAX: usize = 1_000;
-/// Above this nothing more is read, where there is something to do.
-const BYTES_MAX: usize = 64 << 20;
-/// What one request asks for: at least, and at most.
-const BATCH: (usize, usize) = (16, 512);
-/// Arrivals that are taken in before anything else is looked at.
-const ARRIVALS: usize = 512;
 
 pub(super) struct Task {
-    ground: Ground,
-    hub: Arc<Hub>,
-    token: String,
+    pub(super) ground: Ground,
+    pub(super) hub: Arc<Hub>,
+    pub(super) token: String,
     /// This process, in the record.
-    me: String,
-    has_joined: bool,
-    seen: Seen,
-    record: Record,
-    streams: BTreeMap<String, Stream>,
-    owned: BTreeSet<u8>,
-    draining: BTreeSet<u8>,
-    drained: BTreeSet<u8>,
-    readers: BTreeMap<Pull, Reading>,
-    numbers: u64,
+    pub(super) me: String,
+    pub(super) has_joined: bool,
+    pub(super) seen: Seen,
+    pub(super) record: Record,
+    pub(super) streams: BTreeMap<String, Stream>,
+    pub(super) owned: BTreeSet<u8>,
+    pub(super) draining: BTreeSet<u8>,
+    pub(super) drained: BTreeSet<u8>,
+    pub(super) readers: BTreeMap<Pull, Reading>,
+    pub(super) numbers: u64,
     /// Where requested messages come; with its dot.
-    inbox: String,
-    arrivals: Subscriber,
-    changes: Subscriber,
-    beat_at: Instant,
-    keep_at: Instant,
-    ack_wait: Duration,
-    idle_since: Option<Instant>,
+    pub(super) inbox: String,
+    pub(super) arrivals: Subscriber,
+    pub(super) changes: Subscriber,
+    pub(super) beat_at: Instant,
+    pub(super) keep_at: Instant,
+    pub(super) ack_wait: Duration,
+    pub(super) idle_since: Option<Instant>,
 }
 
-struct Reading {
-    reader: Reader,
-    number: u64,
+pub(super) struct Reading {
+    pub(super) reader: Reader,
+    pub(super) number: u64,
     /// What the server waits for and is not here, at the last look.
-    missing: usize,
+    pub(super) missing: usize,
     /// When to see whether its consumer is still there.
-    check_at: Option<Instant>,
+    pub(super) check_at: Option<Instant>,
     /// In front of an acknowledgement's counts.
-    prefix: Option<String>,
+    pub(super) prefix: Option<String>,
 }
 
 impl Task {
@@ -176,8 +166,6 @@ impl Task {
         }
         held.phase == Phase::Ended
     }
-
-    // ---- What this process owns.
 
     async fn beat(&mut self) {
         let sent = Instant::now();
@@ -290,7 +278,7 @@ impl Task {
         }
     }
 
-    async fn declare(&self, pull: Pull) -> (Pull, Result<State, Error>) {
+    pub(super) async fn declare(&self, pull: Pull) -> (Pull, Result<State, Error>) {
         let Some(stream) = self.streams.get(&*pull.0) else { return (pull, Err(Error::Closed)) };
         let begin = match self.hub.lock().lanes.lowest(&pull) {
             Some(lowest) => lowest,
@@ -370,259 +358,5 @@ impl Task {
             tracing::warn!(subscription = self.record.subscription, %error, "could not say that it leaves");
         }
         self.tell_others().await;
-    }
-
-    // ---- What the server hears.
-
-    async fn say(&self, ack: Subject, word: &'static str) {
-        let said = self.ground.server.client.publish(ack, Bytes::from_static(word.as_bytes()));
-        let _ = self.ground.server.within(said).await;
-    }
-
-    /// All that is held is still at work.
-    async fn keep(&mut self) {
-        self.keep_at = Instant::now() + self.ack_wait.min(self.ground.lease) / 3;
-        let mut acks = self.hub.lock().lanes.acks();
-        for reading in self.readers.values() {
-            acks.extend(reading.reader.kept_messages().map(|message| message.ack.clone()));
-        }
-        for ack in acks {
-            self.say(ack, "+WPI").await;
-        }
-    }
-
-    /// What was settled while it was not known whether this process may say so.
-    async fn pay(&mut self) {
-        let owed = {
-            let mut held = self.hub.lock();
-            if held.owed.is_empty() || !held.is_owner(Instant::now()) {
-                return;
-            }
-            std::mem::take(&mut held.owed)
-        };
-        for (ack, word) in owed {
-            self.say(ack, word).await;
-        }
-        self.hub.wake.notify_waiters();
-    }
-
-    fn interrupted(&mut self) {
-        let now = Instant::now();
-        for reading in self.readers.values_mut() {
-            reading.reader.interrupted(now);
-        }
-        self.beat_at = now;
-        self.keep_at = now;
-    }
-
-    /// Whether the consumers that do not answer are still there; they are declared again.
-    async fn check(&mut self) {
-        let now = Instant::now();
-        let due = self.readers.iter().filter(|(_, it)| it.check_at.is_some_and(|at| at <= now));
-        let due: Vec<Pull> = due.map(|(pull, _)| pull.clone()).collect();
-        if due.is_empty() {
-            return;
-        }
-        for (pull, state) in join_all(due.into_iter().map(|pull| self.declare(pull))).await {
-            let Some(reading) = self.readers.get_mut(&pull) else { continue };
-            match state {
-                Ok(_) => {
-                    reading.check_at = None;
-                    reading.reader.interrupted(now);
-                }
-                Err(error) => {
-                    tracing::warn!(subscription = self.record.subscription, %error, "a partition is not read");
-                    reading.check_at = Some(Instant::now() + Duration::from_secs(1));
-                    self.beat_at = now;
-                }
-            }
-        }
-    }
-
-    /// Where readers sort: whether everything is here that the server waits for.
-    async fn look(&mut self) {
-        let now = Instant::now();
-        let due = self.readers.iter().filter(|(_, it)| it.reader.look().is_some_and(|at| at <= now));
-        let due: Vec<Pull> = due.map(|(pull, _)| pull.clone()).collect();
-        let looks = due.into_iter().map(async |pull: Pull| {
-            let name = consumers::name(&self.token, pull.1);
-            let state = consumers::look(&self.ground.server, &pull.0, &name).await;
-            (pull, state)
-        });
-        for (pull, state) in join_all(looks).await {
-            self.looked(&pull, state).await;
-        }
-    }
-
-    async fn looked(&mut self, pull: &Pull, state: Result<State, Failure>) {
-        let now = Instant::now();
-        let Some(reading) = self.readers.get_mut(pull) else { return };
-        let state = match state {
-            Ok(state) => state,
-            Err(failure) => {
-                if failure.is(crate::server::CONSUMER_NOT_FOUND) {
-                    reading.check_at = Some(now);
-                }
-                reading.reader.looked(false, now + Duration::from_millis(200));
-                return;
-            }
-        };
-        let here = self.hub.lock().lanes.load(pull).held + reading.reader.kept();
-        reading.missing = (state.pending as usize).saturating_sub(here);
-        let passed = reading.reader.looked(reading.missing == 0, now);
-        let asks = reading.missing > 0 && reading.reader.asks(now);
-        if !passed.is_empty() {
-            let mut held = self.hub.lock();
-            passed.into_iter().for_each(|message| held.lanes.add(message));
-            drop(held);
-            self.hub.wake.notify_waiters();
-        }
-        if asks {
-            self.ask_for_missing(pull, &state).await;
-        }
-    }
-
-    /// Has the server deliver again what it delivered to somebody who is gone, or what got lost on the way, instead of
-    /// waiting until it notices. It ignores this for all that was acknowledged.
-    async fn ask_for_missing(&self, pull: &Pull, state: &State) {
-        let Some(reading) = self.readers.get(pull) else { return };
-        let prefix = match &reading.prefix {
-            Some(prefix) => prefix.clone(),
-            None => format!("$JS.ACK.{}.{}.", pull.0, consumers::name(&self.token, pull.1)),
-        };
-        let (last, delivery) = state.delivered;
-        for sequence in (state.floor + 1..=last).take(4 * HELD_MAX * usize::from(self.ground.partitions)) {
-            let is_here = reading.reader.keeps(sequence) || self.hub.lock().lanes.has(pull, sequence);
-            if !is_here {
-                self.say(Subject::from(format!("{prefix}1.{sequence}.{delivery}.0.0")), "-NAK").await;
-            }
-        }
-    }
-
-    /// Asks for more where there is too little.
-    async fn request(&mut self) {
-        let now = Instant::now();
-        let mut requests = Vec::new();
-        {
-            let held = self.hub.lock();
-            if held.phase != Phase::Open || held.lanes.consumers() == 0 || !held.is_owner(now) {
-                return;
-            }
-            let quota = held.lanes.prefetch().clamp(BATCH.0, BATCH.1);
-            let is_full = held.lanes.bytes() > BYTES_MAX;
-            for (pull, reading) in &mut self.readers {
-                if self.draining.contains(&pull.1) {
-                    continue;
-                }
-                let (load, coming) = (held.lanes.load(pull), reading.reader.outstanding(now));
-                let wanted = match reading.reader.look() {
-                    Some(_) => reading.missing.min(BATCH.1).saturating_sub(coming),
-                    None if (load.ready + coming) * 2 >= quota => 0,
-                    None if load.held + coming + quota > HELD_MAX => 0,
-                    None if is_full && load.held > 0 => 0,
-                    None => quota - (load.ready + coming),
-                };
-                if wanted > 0 {
-                    self.numbers += 1;
-                    reading.reader.requested(self.numbers, wanted, now);
-                    requests.push((pull.clone(), reading.number, self.numbers, wanted));
-                }
-            }
-        }
-        for (pull, reader, request, batch) in requests {
-            let subject =
-                format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", pull.0, consumers::name(&self.token, pull.1));
-            let reply = format!("{}{reader}.{request}", self.inbox);
-            let body = json!({ "batch": batch, "expires": EXPIRES.as_nanos() as u64 }).to_string();
-            let sent = self.ground.server.client.publish_with_reply(subject, reply, body.into());
-            let _ = self.ground.server.within(sent).await;
-        }
-    }
-
-    // ---- What comes.
-
-    async fn take_in_all(&mut self, first: Arrival) {
-        let mut next = Some(first);
-        let mut answers = Vec::new();
-        for _ in 0..ARRIVALS {
-            let Some(arrival) = next else { break };
-            match arrival.status {
-                Some(status) => self.ended(&arrival.subject, status),
-                None => answers.extend(self.take_in(arrival)),
-            }
-            next = self.arrivals.next().now_or_never().flatten();
-        }
-        if let Some(arrival) = next {
-            // One more than is taken in at once.
-            match arrival.status {
-                Some(status) => self.ended(&arrival.subject, status),
-                None => answers.extend(self.take_in(arrival)),
-            }
-        }
-        self.hub.wake.notify_waiters();
-        for (ack, word) in answers {
-            self.say(ack, word).await;
-        }
-    }
-
-    /// A request has ended, or never reached a consumer.
-    fn ended(&mut self, subject: &str, status: StatusCode) {
-        let numbers = subject.strip_prefix(&*self.inbox).and_then(|numbers| numbers.split_once('.'));
-        let Some((Ok(reader), Ok(request))) = numbers.map(|(a, b)| (a.parse::<u64>(), b.parse::<u64>()))
-        else {
-            return;
-        };
-        let Some(reading) = self.readers.values_mut().find(|reading| reading.number == reader) else {
-            return;
-        };
-        match status {
-            StatusCode::IDLE_HEARTBEAT => return,
-            StatusCode::NOT_FOUND | StatusCode::TIMEOUT => {}
-            // The consumer was deleted, or its leader moved.
-            _ => {
-                reading.check_at.get_or_insert(Instant::now() + Duration::from_millis(50));
-            }
-        }
-        reading.reader.ended(request);
-    }
-
-    /// A message came. What has to be said to the server at once, if anything.
-    fn take_in(&mut self, arrival: Arrival) -> Option<(Subject, &'static str)> {
-        let now = Instant::now();
-        let ack = arrival.reply?;
-        let said = Said::of(&ack)?;
-        let partition = said.consumer.rsplit_once('-')?.1.parse().ok()?;
-        let pull: Pull = (said.stream.into(), partition);
-        let reading = self.readers.get_mut(&pull)?;
-        reading.prefix.get_or_insert_with(|| said.prefix.to_owned());
-        let mut held = self.hub.lock();
-        if held.lanes.knows(&pull, said.sequence, &ack) {
-            reading.reader.came(said.delivery, None, now);
-            return None;
-        }
-        if held.lanes.has_finished(&pull, said.sequence) {
-            reading.reader.came(said.delivery, None, now);
-            return Some((ack, "+ACK"));
-        }
-        let envelope = match headers::read(arrival.headers.as_ref(), &arrival.payload) {
-            Ok(envelope) if held.types.contains(&*envelope.r#type) => envelope,
-            Ok(_) => {
-                reading.reader.came(said.delivery, None, now);
-                return Some((ack, "+ACK"));
-            }
-            Err(error) => {
-                let (stream, sequence) = (said.stream, said.sequence);
-                tracing::error!(stream, sequence, %error, "this is no CloudEvent, and is left out; it stays in the stream");
-                reading.reader.came(said.delivery, None, now);
-                return Some((ack, "+TERM"));
-            }
-        };
-        let (delivery, sequence) = (said.delivery, said.sequence);
-        let attempt = u32::try_from(said.attempt).unwrap_or(u32::MAX);
-        let message = Message { pull, sequence, attempt, envelope: Arc::new(envelope), ack };
-        if let Some(message) = reading.reader.came(delivery, Some(message), now) {
-            held.lanes.add(message);
-        }
-        None
     }
 }
