@@ -177,7 +177,7 @@ pub(crate) async fn give_up(
         state: "dead",
         holds: holds(policy),
         attempts: dead.attempts,
-        reason: &dead.reason,
+        reason: rows::clip(&dead.reason),
         at: dead.at.as_micros(),
     };
     put(&texts.put_dead, db, place, &dead.envelope).await?;

@@ -16,9 +16,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::{Error, is_disconnected, is_ended};
 use crate::session::Connection;
 use crate::texts::Texts;
+use crate::to_the_end::to_the_end;
 
 /// How long a statement that nobody waits for any more may go on before it is killed.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long the end of a transaction may take that somebody waits for.
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module. Connections open when they are first needed.
 #[derive(Debug)]
@@ -107,9 +111,9 @@ impl Hold {
     }
 
     /// Ends whatever is on its way, and puts the session to rest if that leaves it clean.
-    async fn clean(mut self) {
+    async fn clean(mut self, patience: Duration) {
         let (name, id) = (self.name.take(), self.session.id());
-        match tokio::time::timeout(PATIENCE, self.session.clean(name.as_deref())).await {
+        match tokio::time::timeout(patience, self.session.clean(name.as_deref())).await {
             Ok(true) => self.rest(),
             // The server may have been started again: then the others are gone as well.
             Ok(false) => self.resting.lock().unwrap_or_else(PoisonError::into_inner).clear(),
@@ -178,9 +182,7 @@ impl Held {
     /// Ends whatever is open, and waits until that has happened.
     pub(crate) async fn roll_back(mut self) {
         if let Some(hold) = self.held.take() {
-            // In a task, so that it is done whoever stops waiting.
-            let cleaned = tokio::spawn(hold.clean());
-            let _ = cleaned.await;
+            to_the_end(hold.clean(LONG_PATIENCE)).await;
         }
     }
 
@@ -206,7 +208,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         // Without a runtime the session is dropped, which closes its socket.
         if let (Some(hold), Ok(runtime)) = (self.held.take(), Handle::try_current()) {
-            runtime.spawn(hold.clean());
+            runtime.spawn(hold.clean(PATIENCE));
         }
     }
 }

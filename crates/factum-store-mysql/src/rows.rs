@@ -41,6 +41,9 @@ pub(crate) const COLUMNS: usize = 14;
 /// The most characters of what is part of a key.
 const KEY_MAX: usize = 255;
 
+/// The most bytes of a reason that are kept.
+const REASON_MAX: usize = 16 << 10;
+
 /// Refuses what a key's column cannot keep. `INSERT IGNORE` would cut it off.
 pub(crate) fn check_length(what: &'static str, text: &str) -> Result<(), Error> {
     let found = if text.len() > KEY_MAX { text.chars().count() } else { 0 };
@@ -48,6 +51,11 @@ pub(crate) fn check_length(what: &'static str, text: &str) -> Result<(), Error> 
         true => Err(Error::TooLong { what, found, most: KEY_MAX }),
         false => Ok(()),
     }
+}
+
+/// As much of a reason as its column takes. One that is too long must not keep a row from being settled.
+pub(crate) fn clip(reason: &str) -> &str {
+    reason.get(..reason.floor_char_boundary(REASON_MAX)).unwrap_or(reason)
 }
 
 /// About how many bytes a statement needs for an envelope.

@@ -17,15 +17,17 @@ pub(crate) const FENCE: &str = "
     STRAIGHT_JOIN {p}lease AS l ON l.bucket = mine.bucket AND l.epoch = mine.epoch
     WHERE l.owner = ? ORDER BY l.bucket LOCK IN SHARE MODE";
 
-/// Deletes what was confirmed, where nothing else is to be settled: one statement that commits by itself. Parameters:
-/// seqs, leases, owner.
+/// Deletes what was confirmed, where nothing else is to be settled: one statement that commits by itself. The fence comes
+/// first, as one row, because a JSON table is read anew for each row before it. Parameters: leases, owner, seqs.
 pub(crate) const CONFIRMED_ALONE: &str = "
-    DELETE o FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
+    DELETE o FROM (
+        SELECT bit_or(1 << l.bucket) AS buckets
+        FROM JSON_TABLE(?, '$[*]' COLUMNS (bucket INT PATH '$[0]', epoch BIGINT PATH '$[1]')) AS mine
+        STRAIGHT_JOIN {p}lease AS l ON l.bucket = mine.bucket AND l.epoch = mine.epoch
+        WHERE l.owner = ?) AS fence
+    STRAIGHT_JOIN JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
     STRAIGHT_JOIN {p}outbox AS o ON o.seq = listed.seq
-    STRAIGHT_JOIN {p}lease AS l ON l.bucket = o.bucket
-    STRAIGHT_JOIN JSON_TABLE(?, '$[*]' COLUMNS (bucket INT PATH '$[0]', epoch BIGINT PATH '$[1]')) AS mine
-        ON mine.bucket = l.bucket AND mine.epoch = l.epoch
-    WHERE l.owner = ?";
+    WHERE (fence.buckets >> o.bucket) & 1";
 
 /// Parameters: seqs, buckets.
 pub(crate) const CONFIRMED: &str = "
@@ -84,9 +86,8 @@ pub(crate) async fn confirm(
     leases: &[Lease],
     confirmed: &[i64],
 ) -> Result<u64, BoxError> {
-    let query = texts.confirmed_alone.query().bind(json(&ascending(confirmed))?);
-    let done = query.bind(pairs(leases)?).bind(owner.to_owned()).execute(db).await?;
-    Ok(done.rows_affected())
+    let query = texts.confirmed_alone.query().bind(pairs(leases)?).bind(owner.to_owned());
+    Ok(query.bind(json(&ascending(confirmed))?).execute(db).await?.rows_affected())
 }
 
 /// Settles all of it, in the transaction that is open. 0 where the fence lets nothing through.
@@ -130,7 +131,7 @@ fn changes<'a>(texts: &'a Texts, settlement: &Settlement) -> Result<Vec<(&'a Tex
         };
         let failed = settlement.failed.iter();
         let mut failed: Vec<_> =
-            failed.map(|row| (row.seq, row.attempts, at(row.again_after), &row.reason)).collect();
+            failed.map(|row| (row.seq, row.attempts, at(row.again_after), rows::clip(&row.reason))).collect();
         failed.sort_unstable();
         changes.push((&texts.failed, json(&failed)?));
     }
@@ -139,8 +140,9 @@ fn changes<'a>(texts: &'a Texts, settlement: &Settlement) -> Result<Vec<(&'a Tex
 
 fn given_up(settlement: &Settlement) -> Result<String, BoxError> {
     let given_up = settlement.given_up.iter();
-    let mut given_up: Vec<_> =
-        given_up.map(|row| (row.seq, row.attempts, &row.reason, dead_letters::holds(row.policy))).collect();
+    let mut given_up: Vec<_> = given_up
+        .map(|row| (row.seq, row.attempts, rows::clip(&row.reason), dead_letters::holds(row.policy)))
+        .collect();
     given_up.sort_unstable();
     json(&given_up)
 }

@@ -33,7 +33,7 @@ async fn cut_everywhere(way: Way, end: End, test: &str) -> Option<Tally> {
     let mut tally = Tally::default();
     // Prepares the statements, so that all rounds are alike.
     write_note(&work, "the first").await.unwrap();
-    for bytes in (0..).step_by(7) {
+    for bytes in (0..).step_by(3) {
         let id = format!("cut {bytes}");
         let cut = proxy.counts().cut;
         proxy.cut_after(way, bytes, end);
@@ -64,12 +64,12 @@ async fn cut_everywhere(way: Way, end: End, test: &str) -> Option<Tally> {
 async fn f_08_a_request_that_is_cut_at_any_byte_is_told_truly() {
     let name = "f_08_a_request_that_is_cut_at_any_byte_is_told_truly";
     let Some(tally) = cut_everywhere(Way::ToServer, End::Reset, name).await else { return };
-    assert!(tally.refused > 10 && tally.unknown_and_lost > 0, "{tally:?}");
+    assert!(tally.refused > 5 && tally.unknown_and_lost > 0, "{tally:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_08_an_answer_that_is_cut_at_any_byte_is_told_truly() {
     let name = "f_08_an_answer_that_is_cut_at_any_byte_is_told_truly";
     let Some(tally) = cut_everywhere(Way::ToClient, End::Reset, name).await else { return };
-    assert!(tally.refused > 10 && tally.unknown_and_kept > 0, "{tally:?}");
+    assert!(tally.refused > 5 && tally.unknown_and_kept > 0, "{tally:?}");
 }

@@ -131,6 +131,29 @@ async fn what_the_server_does_not_take_in_one_statement_is_told_with_what_to_set
     assert_eq!(store.read(read).await.unwrap().rows.len(), 10);
 }
 
+/// There a lock that was waited for too long takes the whole transaction with it.
+#[tokio::test]
+async fn f_07_a_swallowed_timeout_that_rolled_back_leaves_nothing() {
+    let name = "f_07_a_swallowed_timeout_that_rolled_back_leaves_nothing";
+    let settings = [("innodb_rollback_on_timeout", "ON")];
+    let Some(server) = or_skip(name, MariaDb::start_with(&settings).await) else { return };
+    let database = Database::on(server.url());
+    let store = database.store_with(|options| options.wait(std::time::Duration::from_secs(1))).await;
+    database.run("INSERT INTO notes VALUES ('held', 'well', 1)").await;
+    let mut holder = database.look().await;
+    holder.execute(sqlx::raw_sql("BEGIN; UPDATE notes SET version = 2 WHERE id = 'held'")).await.unwrap();
+    let mut uow = work(&store, Dispatcher::new()).begin().await.unwrap();
+    let db = uow.connection().await.unwrap();
+    support::insert(db, "before", "well").await.unwrap();
+    let waited = sqlx::query("UPDATE notes SET version = 3 WHERE id = 'held'").execute(&mut **db).await;
+    assert_eq!(factum::Sort::of::<MySql>(&waited.unwrap_err()), factum::Sort::Transient);
+    let _ = support::insert(db, "after", "well").await;
+    let error = uow.save_changes().await.unwrap_err();
+    assert!(error.to_string().contains("ended by the server"), "{error}");
+    holder.execute("ROLLBACK").await.unwrap();
+    assert_eq!(database.counts().await, (1, 0));
+}
+
 /// What is committed shows before it is flushed: here the server is made to leave it at that.
 #[tokio::test]
 async fn f_32_what_a_read_has_shown_survives_a_crash() {
