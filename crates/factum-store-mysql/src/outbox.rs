@@ -197,7 +197,7 @@ impl OutboxStore for MySql {
 
 /// Sees which numbers have rows: first all of them, and then those that are committed.
 async fn look(texts: &Texts, db: &mut MySqlConnection, above: i64, up_to: i64) -> Result<Look, sqlx::Error> {
-    let seqs = texts.prefix.into_sql("SELECT seq FROM {p}outbox WHERE seq > ");
+    let seqs = texts.prefix.sql("SELECT seq FROM {p}outbox WHERE seq > ");
     let seqs = format!("{seqs}{above} AND seq <= {up_to} ORDER BY seq LIMIT {LOOK_ROWS}");
     let text = format!("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; {seqs}; {seqs}");
     let mut answers = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(db);

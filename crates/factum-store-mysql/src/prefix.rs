@@ -27,7 +27,7 @@ impl Prefix {
     }
 
     /// The SQL with this prefix in every `{p}`.
-    pub(crate) fn into_sql(&self, sql: &str) -> String {
+    pub(crate) fn sql(&self, sql: &str) -> String {
         sql.replace("{p}", &self.0)
     }
 }

@@ -158,7 +158,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), Error> {
 const LOCK_SECONDS: i64 = 60;
 
 async fn step_up(db: &mut MySqlConnection, prefix: &Prefix, make: Make) -> Result<(), Error> {
-    let sql = |text: &str| AssertSqlSafe(prefix.into_sql(text).replace("{collation}", make.collation()));
+    let sql = |text: &str| AssertSqlSafe(prefix.sql(text).replace("{collation}", make.collation()));
     sqlx::raw_sql(sql(MIGRATIONS)).execute(&mut *db).await?;
     let found = version(db, prefix).await?;
     for (version, step) in (1..).zip(STEPS).skip_while(|(version, _)| *version <= found) {
@@ -171,7 +171,7 @@ async fn step_up(db: &mut MySqlConnection, prefix: &Prefix, make: Make) -> Resul
 
 /// The version of the tables; none that is newer than what is known.
 async fn version(db: &mut MySqlConnection, prefix: &Prefix) -> Result<i64, Error> {
-    let sql = prefix.into_sql("SELECT coalesce(max(version), 0) FROM {p}migrations");
+    let sql = prefix.sql("SELECT coalesce(max(version), 0) FROM {p}migrations");
     let found = match sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(db).await {
         Err(error) if number(&error) == Some(NO_SUCH_TABLE) => {
             return Err(Error::NotMigrated { prefix: prefix.to_string() });
@@ -194,7 +194,7 @@ pub(crate) async fn verify(db: &mut MySqlConnection, prefix: &Prefix) -> Result<
             _ => Error::OlderSchema { prefix: prefix.to_string(), found, known },
         });
     }
-    let sql = prefix.into_sql("SELECT value FROM {p}meta WHERE name = 'incarnation'");
+    let sql = prefix.sql("SELECT value FROM {p}meta WHERE name = 'incarnation'");
     let incarnation: String = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(db).await?;
     Ok(incarnation.into())
 }

@@ -21,7 +21,7 @@ pub(crate) struct Text(Arc<str>);
 impl Text {
     fn new(sql: &str, prefix: &Prefix, make: Make) -> Self {
         let bin = format!("CHARACTER SET utf8mb4 COLLATE {}", make.collation());
-        Self(prefix.into_sql(sql).replace("{bin}", &bin).into())
+        Self(prefix.sql(sql).replace("{bin}", &bin).into())
     }
 
     fn sql(&self) -> SqlStr {
