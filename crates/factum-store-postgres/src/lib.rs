@@ -44,6 +44,7 @@ mod transaction;
 mod wake;
 mod writers;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::Error;
@@ -73,11 +74,14 @@ struct Shared {
     hint: Arc<Hint>,
     wake: Wake,
     writers: Mutex<Writers>,
+    /// Every transaction below this had ended when everything that it wrote was known to be on the disk.
+    durable: AtomicU64,
 }
 
 impl Shared {
     fn new(sessions: Sessions, texts: Texts, incarnation: Option<Arc<str>>, wake: Wake) -> Self {
-        Self { sessions, texts, incarnation, hint: Arc::default(), wake, writers: Mutex::default() }
+        let (hint, writers, durable) = (Arc::default(), Mutex::default(), AtomicU64::new(0));
+        Self { sessions, texts, incarnation, hint, wake, writers, durable }
     }
 
     /// Something is in the outbox: the relays of this process know at once, others soon.

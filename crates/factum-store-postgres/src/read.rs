@@ -1,6 +1,7 @@
 //! What a relay reads: rows that are committed, durable and not held back, and no younger one of a key before an older.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use factum::port::{Found, OutboxRow, Read, read_back};
@@ -18,36 +19,45 @@ const LOOK: &str = "ARRAY (SELECT l.virtualtransaction FROM pg_catalog.pg_locks 
         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
         AND l.mode = 'RowExclusiveLock' AND l.granted)";
 
-/// Asked at the first row that is shown, after the snapshot was taken. A commit is visible before it is durable where its
-/// `synchronous_commit` is off. If the log is not on the disk as far as it is written, this statement writes a record,
-/// and waits for its own commit: then all that it has seen is on the disk too.
-const BARRIER: &str = "CASE WHEN r.before = 0 AND pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() THEN
-        CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
-        IS NULL OR pg_logical_emit_message(true, 'factum', '') IS NOT NULL END";
+/// Asked at the first row that is shown and not known to be durable, after the snapshot was taken. A commit is visible
+/// before it is durable where its `synchronous_commit` is off. If the log is not on the disk as far as it is written, this
+/// statement writes a record, and waits for its own commit: then all that it has seen is on the disk too. True or false
+/// where it was asked, and either way that is so.
+const BARRIER: &str = "CASE WHEN r.young = 1 AND r.is_young THEN
+        CASE WHEN pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() THEN
+            CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
+            IS NULL OR pg_logical_emit_message(true, 'factum', '') IS NOT NULL
+        ELSE false END END";
 
-/// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, `$5` not these. First one row of facts, then the rows: all by one
+/// Whether a row may be younger than `$6`: transactions that had ended when everything was last known to be on the disk.
+/// A long outbox was written by such; without this each read of it would wait for the disk, because settlements write to
+/// the log all the time.
+const YOUNG: &str = "age(o.xmin) <= (SELECT age($6::text::xid))";
+
+/// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, `$5` not these, `$6` see [`YOUNG`]. First one row of facts, then the rows: all by one
 /// snapshot. Sizes are summed before data is read, so that a batch takes no more memory than it may.
 ///
 /// So that the planner walks the index, whatever it believes about the table: it takes `= 1` for rare, and `<> 0` for
 /// common; and a number that it does not see, `(SELECT $3)`, for small. `NOT IN` of a subquery is looked up in a hash;
 /// `<> ALL` of an array would be walked for each row.
 pub(crate) fn text(look: bool) -> String {
-    let nothing = ["text"; 4].map(|kind| format!("NULL::{kind}")).join(", ");
+    let nothing = ["text"; 3].map(|kind| format!("NULL::{kind}")).join(", ");
     let look = if look { LOOK } else { "NULL::text[]" };
     let columns: Vec<_> = READ.split(", ").map(|column| format!("r.{column}")).collect();
     let columns = columns.join(", ");
     format!(
         "SELECT m.generation AS seq, NULL::smallint, NULL::integer, {look}, NULL::boolean,
-            m.incarnation, {nothing}, NULL::timestamptz, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+            m.incarnation, pg_snapshot_xmin(pg_current_snapshot())::text, {nothing}, NULL::timestamptz, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
             NULL::text, NULL::text, NULL::bytea
          FROM {{prefix}}meta AS m
          UNION ALL
          SELECT r.seq, r.bucket, r.attempts, NULL::text[], {BARRIER}, {columns}
          FROM (
             SELECT n.*, sum(octet_length(n.data)) OVER (ORDER BY n.seq ROWS UNBOUNDED PRECEDING)
-                - octet_length(n.data) AS before
+                - octet_length(n.data) AS before,
+                count(*) FILTER (WHERE n.is_young) OVER (ORDER BY n.seq ROWS UNBOUNDED PRECEDING) AS young
             FROM (
-                SELECT o.* FROM {{prefix}}outbox AS o
+                SELECT o.*, {YOUNG} AS is_young FROM {{prefix}}outbox AS o
                 WHERE o.seq > (SELECT $1::bigint) AND ($2 >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
                 AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter WHERE side = ':relay' AND holds = 2)
                 AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
@@ -56,6 +66,9 @@ pub(crate) fn text(look: bool) -> String {
          WHERE r.before < $4"
     )
 }
+
+/// Where [`BARRIER`] is.
+const BARRIER_AT: usize = 4;
 
 /// Where the columns of an envelope begin.
 const ENVELOPE: usize = 5;
@@ -84,12 +97,30 @@ async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<(F
         .bind(read.buckets.bits().cast_signed())
         .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
         .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX))
-        .bind(read.except.clone());
-    let mut rows = store.shared.sessions.fetch(&texts.begin_own, query).await?.into_iter();
+        .bind(read.except.clone())
+        .bind((store.shared.durable.load(Ordering::Relaxed) as u32).to_string());
+    let rows = store.shared.sessions.fetch(&texts.begin_own, query).await;
+    if rows.is_err() {
+        // It may be another server, or another life of it, that answers next.
+        store.shared.durable.store(0, Ordering::Relaxed);
+    }
+    let mut rows = rows?.into_iter();
     let facts = rows.next().ok_or(sqlx::Error::RowNotFound)?;
     let incarnation: &str = facts.try_get(ENVELOPE)?;
     let mut reader = Reader::default();
-    let rows = rows.map(|row| outbox_row(&mut reader, &row, incarnation)).collect::<Result<Vec<_>, _>>()?;
+    let ended: &str = facts.try_get(ENVELOPE + 1)?;
+    let mut is_durable = false;
+    let rows = rows
+        .map(|row| {
+            is_durable |= row.try_get_unchecked::<Option<bool>, _>(BARRIER_AT)?.is_some();
+            outbox_row(&mut reader, &row, incarnation)
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    if is_durable {
+        // All that this read could see is on the disk: whatever such a transaction wrote needs no waiting any more.
+        let ended: u64 = ended.parse().unwrap_or_default();
+        store.shared.durable.fetch_max(ended, Ordering::Relaxed);
+    }
     let bytes: usize = rows.iter().map(|row| row.envelope.data.len()).sum();
     let shown = Shown {
         last: rows.last().map(|row| row.seq),

@@ -142,7 +142,7 @@ impl Schema {
     /// Fails unless every lock on the tables of the tests is gone soon.
     pub(crate) async fn assert_nobody_writes(&self) {
         let mut db = self.look().await;
-        let sql = "SET lock_timeout = '5s'; BEGIN; LOCK TABLE notes, factum_outbox IN ACCESS EXCLUSIVE MODE; ROLLBACK";
+        let sql = "SET lock_timeout = '30s'; BEGIN; LOCK TABLE notes, factum_outbox IN ACCESS EXCLUSIVE MODE; ROLLBACK";
         sqlx::raw_sql(sql).execute(&mut db).await.expect("nobody has a transaction open");
     }
 }
@@ -155,7 +155,7 @@ impl Drop for Schema {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let Ok(mut db) = PgConnection::connect(&url).await else { return };
-                let sql = format!("SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS {name} CASCADE");
+                let sql = format!("SET lock_timeout = '30s'; DROP SCHEMA IF EXISTS {name} CASCADE");
                 let _ = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db).await;
             });
         });
