@@ -1,12 +1,15 @@
 //! What the store costs beside the same SQL by hand: a unit of work that inserts one row and announces one event, and an
-//! outbox that is read and emptied. `cargo bench -p factum-store-mysql [ROWS]`; it needs a server (`FACTUM_MYSQL`), and
+//! outbox that is read and emptied, by calls in turn and by a relay. `cargo bench -p factum-store-mysql [ROWS]`; it needs a server (`FACTUM_MYSQL`), and
 //! says how long each takes in microseconds, the median and the mean, in turns.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use factum::Envelope;
+use factum::integration::{Answer, Capabilities, Deliveries, Interest, Publication};
 use factum::port::{Access, Asked, BucketSet, Intent, OutboxStore as _, Read, Settlement, Store as _};
+use factum::{BoxError, BoxFuture, Envelope, EventBus};
+use factum_runtime::Relay;
 use factum_store_mysql::{MySql, Options};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
@@ -78,7 +81,7 @@ async fn units_of_work(store: &MySql, db: &mut MySqlConnection) -> Done {
     Ok(())
 }
 
-async fn drain(store: &MySql, db: &mut MySqlConnection, rows: usize) -> Done {
+async fn fill(store: &MySql, db: &mut MySqlConnection, rows: usize) -> Done {
     db.execute("DELETE FROM factum_outbox").await?;
     let all: Vec<_> = (0..rows).map(|n| envelope(n + 1_000_000)).collect();
     for some in all.chunks(5_000) {
@@ -86,6 +89,65 @@ async fn drain(store: &MySql, db: &mut MySqlConnection, rows: usize) -> Done {
         store.append(db, some).await?;
         db.execute("COMMIT").await?;
     }
+    Ok(())
+}
+
+/// Confirms whatever it is given.
+struct Yes(tokio::sync::watch::Sender<usize>);
+
+impl EventBus for Yes {
+    fn capabilities(&self) -> Capabilities {
+        let mut able = Capabilities::none();
+        able.fail_stop = true;
+        able.ordered = true;
+        able
+    }
+
+    fn publish<'a>(&'a self, batch: Vec<Publication>) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let rows = batch.len();
+            batch.into_iter().for_each(|publication| publication.confirm.answer(Answer::Confirmed));
+            self.0.send_modify(|confirmed| *confirmed += rows);
+            Ok(())
+        })
+    }
+
+    fn subscribe<'a>(&'a self, _: Interest) -> BoxFuture<'a, Result<Box<dyn Deliveries>, BoxError>> {
+        Box::pin(async { Err("it only takes".into()) })
+    }
+
+    fn close<'a>(&'a self, _: Duration) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+async fn relay(store: &MySql, db: &mut MySqlConnection, rows: usize, relays: usize) -> Done {
+    fill(store, db, rows).await?;
+    store.release("bench").await?;
+    let bus = Arc::new(Yes(tokio::sync::watch::Sender::new(0)));
+    let mut confirmed = bus.0.subscribe();
+    let began = Instant::now();
+    let (ends, _) = tokio::sync::broadcast::channel::<()>(1);
+    let mut running = Vec::new();
+    for _ in 0..relays {
+        let relay = Relay::new(Arc::new(store.clone()), bus.clone());
+        let mut end = ends.subscribe();
+        running.push(tokio::spawn(relay.run(async move {
+            let _ = end.recv().await;
+        })));
+    }
+    confirmed.wait_for(|confirmed| *confirmed >= rows).await?;
+    println!("{relays} relays: {:.0} rows a second", rows as f64 / began.elapsed().as_secs_f64());
+    ends.send(())?;
+    for relay in running {
+        relay.await??;
+    }
+    println!("confirmed {} of {rows}", *confirmed.borrow());
+    Ok(())
+}
+
+async fn drain(store: &MySql, db: &mut MySqlConnection, rows: usize) -> Done {
+    fill(store, db, rows).await?;
     let asked = Asked { duration: Duration::from_secs(600), most: 64, give_back: BucketSet::default() };
     let leases = store.lease("bench", asked).await?.leases;
     let (mut above, mut reads, mut settles) = (0, Vec::new(), Vec::new());
@@ -125,6 +187,9 @@ async fn main() -> Done {
         .await?;
     units_of_work(&store, &mut db).await?;
     drain(&store, &mut db, rows).await?;
+    for relays in [1, 4] {
+        relay(&store, &mut db, rows, relays).await?;
+    }
     sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {DATABASE}"))).execute(&mut db).await?;
     Ok(())
 }
