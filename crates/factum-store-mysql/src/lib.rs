@@ -19,6 +19,26 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What it needs of the server
+//!
+//! - **Rights:** `SELECT`, `INSERT`, `UPDATE` and `DELETE` on its tables; `INSERT` into the outbox alone for a service that
+//!   [only announces](Options::only_announce); `CREATE`, `ALTER` and `INDEX` for [`Options::migrate`]. None on the server.
+//! - **Durability:** `innodb_flush_log_at_trx_commit = 1`, and `sync_binlog = 1` where there is a binary log; both are looked
+//!   at when it connects. It cannot know what is set later.
+//! - **A binary log** in the format `ROW` or `MIXED`: transactions are `READ COMMITTED`.
+//! - **One writer:** rows are announced on one primary. Replicas may follow it; Galera is refused.
+//! - **`max_allowed_packet`** above the largest envelope; 16 MiB is usual. What is too large is refused with what to set.
+//!
+//! Isolation level, time zone, language, character set and `sql_mode` of the server make no difference.
+//!
+//! # What differs from other stores
+//!
+//! - What a handler gets is a [`Connection`], which derefs to sqlx's: `sqlx::query("..").execute(&mut **connection)`.
+//! - A statement that commits by itself (`CREATE TABLE`, `TRUNCATE`, ..) is an error inside a unit of work, and so are
+//!   `COMMIT` and `BEGIN`; `begin()` by sqlx is a savepoint.
+//! - A `source`, an id and the name of a subscription have 255 characters at most, because together they are a key.
+//! - Nobody tells relays of other processes that something was announced: they look, within a second by default.
 
 mod dead_letters;
 mod documents;
