@@ -1,5 +1,5 @@
-//! The composition root: which store each service lives on, and the bus between them. It is the one place that
-//! names all four services.
+//! The composition root: a store for each service, and the bus between them. It is the one place that names all four
+//! services.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,25 +25,49 @@ pub struct Stores<S> {
     pub insight: S,
 }
 
+/// The services' names, in the order in which they are told of everywhere.
+pub const NAMES: [&str; 4] = [ordering::NAME, inventory::NAME, payment::NAME, insight::NAME];
+
+impl<S> Stores<S> {
+    /// Opens one for each service, by the service's name.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be opened.
+    pub async fn open(open: impl AsyncFn(&'static str) -> Result<S, Failure>) -> Result<Self, Failure> {
+        Ok(Self {
+            ordering: open(ordering::NAME).await?,
+            inventory: open(inventory::NAME).await?,
+            payment: open(payment::NAME).await?,
+            insight: open(insight::NAME).await?,
+        })
+    }
+
+    /// Each with the service's name, in the order of [`NAMES`].
+    pub fn named(self) -> [(&'static str, S); 4] {
+        let Self { ordering, inventory, payment, insight } = self;
+        [
+            (ordering::NAME, ordering),
+            (inventory::NAME, inventory),
+            (payment::NAME, payment),
+            (insight::NAME, insight),
+        ]
+    }
+}
+
 impl Stores<Sqlite> {
     /// Opens a database for each service in a folder: `ordering.db`, `inventory.db`, `payment.db`, `insight.db`.
     ///
     /// # Errors
     ///
     /// [`Failure::Database`].
-    pub async fn open(folder: &Path) -> Result<Self, Failure> {
-        Ok(Self {
-            ordering: open(folder, ordering::NAME).await?,
-            inventory: open(folder, inventory::NAME).await?,
-            payment: open(folder, payment::NAME).await?,
-            insight: open(folder, insight::NAME).await?,
+    pub async fn in_folder(folder: &Path) -> Result<Self, Failure> {
+        Self::open(async |name| {
+            let path = folder.join(name).with_extension("db");
+            Sqlite::open(&path).await.map_err(|source| Failure::Database { path, source: source.into() })
         })
+        .await
     }
-}
-
-async fn open(folder: &Path, name: &str) -> Result<Sqlite, Failure> {
-    let path = folder.join(name).with_extension("db");
-    Sqlite::open(&path).await.map_err(|source| Failure::Database { path, source: source.into() })
 }
 
 impl Stores<MemoryStore> {

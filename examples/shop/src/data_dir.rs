@@ -4,8 +4,10 @@
 //! open next.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 use crate::Failure;
 
@@ -40,8 +42,7 @@ impl DataDir {
     }
 }
 
-/// The given folder, made where it is missing; otherwise a fresh one in the system's temporary folder, whose
-/// path is written to standard error.
+/// The given folder, made where it is missing; otherwise a fresh one in the system's temporary folder.
 ///
 /// # Errors
 ///
@@ -53,23 +54,29 @@ pub fn prepare(given: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// A folder that is there already.
+///
+/// # Errors
+///
+/// [`Failure::DataDir`] where there is none.
+pub fn find(path: &Path) -> Result<PathBuf, Failure> {
+    let found = fs::metadata(path).and_then(|found| match found.is_dir() {
+        true => Ok(path.to_owned()),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    });
+    found.map_err(|source| Failure::DataDir { path: path.to_owned(), source })
+}
+
 fn make(path: &Path) -> Result<PathBuf, Failure> {
     fs::create_dir_all(path).map_err(|source| Failure::DataDir { path: path.to_owned(), source })?;
     Ok(path.to_owned())
 }
 
 fn fresh() -> Result<PathBuf, Failure> {
-    let folder = tempfile::Builder::new()
-        .prefix("shop-")
-        .tempdir()
-        .map_err(|source| Failure::System {
-            what: "make a temporary folder; give one with --data-dir",
-            source,
-        })?
-        .keep();
-    // Losing this line is no reason to stop: the run does not depend on it.
-    let _ = writeln!(io::stderr(), "databases: {}", folder.display());
-    Ok(folder)
+    tempfile::Builder::new().prefix("shop-").tempdir().map(TempDir::keep).map_err(|source| Failure::System {
+        what: "make a temporary folder; give one with --data-dir",
+        source,
+    })
 }
 
 #[cfg(test)]

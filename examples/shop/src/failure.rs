@@ -9,6 +9,11 @@ use std::path::PathBuf;
 
 use crate::purchases::InputError;
 
+/// Exit status of a run whose figures differ, or that failed on the way.
+pub(crate) const NOT_RECONCILED: u8 = 1;
+/// Exit status of a run that the caller has to change: bad input or bad usage. The parser of options uses the same.
+const BAD_INPUT: u8 = 2;
+
 /// A run that ended without a report. Its text is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,6 +56,22 @@ pub enum Failure {
         /// What the store says.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// An option whose value means nothing here.
+    #[error("{option}: {why}")]
+    Usage {
+        /// The option.
+        option: &'static str,
+        /// What was expected, and what was found. It repeats nothing that may be secret.
+        why: String,
+    },
+    /// A server cannot be reached, or refuses.
+    #[error("{option}: {source}")]
+    Server {
+        /// The option that says where it is.
+        option: &'static str,
+        /// What the adapter says.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Another run has the folder.
     #[error(
         "--data-dir {}: another run of the shop is at work in this folder; wait for it, or give another",
@@ -63,19 +84,33 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether the caller can mend it, by another file or folder.
+    /// Whether the caller can mend it, by another file, folder or server.
     pub fn is_callers(&self) -> bool {
         match self {
             Failure::Input(_)
             | Failure::DataDir { .. }
             | Failure::Database { .. }
+            | Failure::Usage { .. }
+            | Failure::Server { .. }
             | Failure::InUse { .. } => true,
             Failure::System { .. } | Failure::Service { .. } => false,
         }
     }
 
+    /// What the process says to its caller.
+    pub fn exit_status(&self) -> u8 {
+        if self.is_callers() { BAD_INPUT } else { NOT_RECONCILED }
+    }
+
+    /// A URL whose adapter this build has not got.
+    #[cfg(not(feature = "full"))]
+    pub(crate) fn not_compiled_in(option: &'static str, url: &crate::deployment::Url) -> Self {
+        let why = format!("{} is not compiled in; build the shop with --features full", url.shown());
+        Failure::Usage { option, why }
+    }
+
     /// Says which service failed.
-    pub(crate) fn of<E: Into<Box<dyn Error + Send + Sync>>>(service: &'static str) -> impl FnOnce(E) -> Self {
+    pub fn of<E: Into<Box<dyn Error + Send + Sync>>>(service: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Failure::Service { service, source: source.into() }
     }
 }

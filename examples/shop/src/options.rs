@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 
+use crate::deployment::Deployment;
+
 /// Runs four services over real purchases and compares their databases at the end.
 ///
 /// Every purchase is placed as an order; ordering, inventory and payment settle it among themselves by
-/// integration events, and insight keeps the figures. Everything is embedded: SQLite files and an in-memory
-/// bus, one process, no server.
+/// integration events, and insight keeps the figures. By default everything is embedded: SQLite files and an
+/// in-memory bus, one process, no server.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "shop",
@@ -29,10 +31,6 @@ pub struct Options {
     /// Place the first N purchases only
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     limit: Option<u64>,
-
-    /// Keep the databases in DIR, and go on from what is in there [default: a fresh temporary folder]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
 
     /// Decline the payment of so many orders in a hundred (never of one for $0.00)
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
@@ -53,6 +51,18 @@ pub struct Options {
     /// Print the report and nothing else on standard output, as JSON on one line, and no progress
     #[arg(long)]
     pub json: bool,
+
+    /// Remove all that runs in this place have left in the databases and on the bus, say what, and do nothing else
+    #[arg(long)]
+    pub cleanup: bool,
+
+    /// Relay nothing: the program `relay` does, in another process with the same --store, --bus and --namespace
+    #[arg(long)]
+    pub no_relay: bool,
+
+    /// Where it lives.
+    #[command(flatten)]
+    pub deployment: Deployment,
 }
 
 impl Options {
@@ -90,22 +100,29 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!(options.limit(), usize::MAX);
         assert_eq!((options.decline, options.refuse, options.json), (0, 0, false));
-        assert_eq!((options.purchases, options.data_dir.clone()), (None, None));
+        let Deployment { store, bus, namespace, data_dir } = options.deployment;
+        assert_eq!((store.secret(), bus.secret()), ("sqlite:", "memory:"));
+        assert_eq!((options.purchases, data_dir, namespace), (None, None, None));
+        assert_eq!((options.cleanup, options.no_relay), (false, false));
         assert!(parse("").unwrap().crash_after().is_none());
     }
 
     #[test]
     fn every_option_is_understood() {
         let options = parse(
-            "--purchases p.txt --limit 5 --data-dir d --decline 7 --refuse 100 --seed 3 --crash-after-ms 250 --json",
+            "--purchases p.txt --limit 5 --data-dir d --decline 7 --refuse 100 --seed 3 --crash-after-ms 250 --json \
+             --store postgres://a/b --bus nats://c --namespace n-1 --cleanup --no-relay",
         )
         .unwrap();
         assert_eq!(options.purchases, Some("p.txt".into()));
         assert_eq!(options.limit(), 5);
-        assert_eq!(options.data_dir, Some("d".into()));
+        assert_eq!(options.deployment.data_dir, Some("d".into()));
         assert_eq!((options.decline, options.refuse, options.seed), (7, 100, 3));
         assert_eq!(options.crash_after(), Some(Duration::from_millis(250)));
-        assert!(options.json);
+        assert!(options.json && options.cleanup && options.no_relay);
+        let Deployment { store, bus, namespace, .. } = options.deployment;
+        assert_eq!((store.secret(), bus.secret()), ("postgres://a/b", "nats://c"));
+        assert_eq!(namespace.unwrap().as_str(), "n-1");
     }
 
     #[test]
@@ -121,6 +138,7 @@ mod tests {
             "file.txt",
             "--purchases",
             "--crash-after-ms soon",
+            "--namespace Shop",
         ] {
             assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad}");
         }

@@ -100,6 +100,53 @@ fn a_folder_that_is_a_file_and_a_database_that_is_none_are_refused() {
     }
 }
 
+#[cfg(not(feature = "full"))]
+#[test]
+fn a_server_that_this_build_cannot_reach_is_refused_with_the_feature_that_can() {
+    let folder = tempfile::tempdir().unwrap();
+    for (option, scheme) in
+        [("--store", "postgres"), ("--store", "mysql"), ("--bus", "nats"), ("--bus", "amqp")]
+    {
+        let url = format!("{scheme}://me:s3cret@host/x");
+        let complaint =
+            format!("{option}: {scheme}: is not compiled in; build the shop with --features full");
+        assert_refused(&[option, &url], folder.path(), &complaint);
+    }
+}
+
+#[test]
+fn a_url_that_means_nothing_is_refused_without_being_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = "--store: expected sqlite:, postgres://HOST/DATABASE or mysql://HOST; found";
+    let bus = "--bus: expected memory:, nats://HOST or amqp://HOST; found";
+    for (arguments, complaint) in [
+        (["--store", "oracle://me:s3cret@host"], format!("{store} oracle:")),
+        (["--store", "s3cret"], format!("{store} something without a scheme")),
+        (["--bus", "kafka://me:s3cret@host"], format!("{bus} kafka:")),
+        (["--bus", "me:s3cret@host"], format!("{bus} something without a scheme")),
+    ] {
+        assert_refused(&arguments, folder.path(), &complaint);
+    }
+}
+
+#[test]
+fn what_a_run_has_left_in_its_folder_is_removed_by_cleanup() {
+    let folder = tempfile::tempdir().unwrap();
+    report(&shop(&["--limit", "1", "--data-dir", "databases", "--json"], folder.path()));
+    fs::write(folder.path().join("databases/mine.txt"), "x").unwrap();
+    let cleanup = || String::from_utf8(shop(&["--cleanup", "--data-dir", "databases"], folder.path()).stdout);
+    let removed = cleanup().unwrap();
+    for service in ["ordering", "inventory", "payment", "insight"] {
+        assert!(removed.contains(&format!("removed file databases/{service}.db\n")), "{removed}");
+        assert!(!folder.path().join(format!("databases/{service}.db")).exists());
+    }
+    assert!(folder.path().join("databases/mine.txt").exists());
+    assert_eq!(cleanup().unwrap(), "nothing was there to be removed\n");
+    let missing =
+        "--data-dir none: expected a folder that can be written to; No such file or directory (os error 2)";
+    assert_refused(&["--cleanup", "--data-dir", "none"], folder.path(), missing);
+}
+
 #[test]
 fn bad_usage_is_refused_with_status_2() {
     let folder = tempfile::tempdir().unwrap();
@@ -140,6 +187,11 @@ fn help_names_every_option_and_the_exit_status() {
         "--seed <N>",
         "--crash-after-ms <N>",
         "--json",
+        "--store <URL>",
+        "--bus <URL>",
+        "--namespace <NAME>",
+        "--cleanup",
+        "--no-relay",
         "Exit status: 0",
     ] {
         assert!(help.contains(word), "{word} is missing in\n{help}");
