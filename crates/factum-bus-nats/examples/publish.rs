@@ -40,8 +40,7 @@ async fn main() -> Outcome<()> {
 }
 
 fn envelope(n: u64, data: &Arc<[u8]>) -> Envelope {
-    let (id, kind) =
-        (format!("0198b2e4-7c1a-7000-8000-{n:012x}"), "com.example.shop.ordering.order-placed.v1");
+    let id = format!("0198b2e4-7c1a-7000-8000-{n:012x}");
     Envelope {
         time: Timestamp::from_micros(1_764_095_490_123_456),
         partitionkey: Some(format!("order-{}", n % 10_000).into()),

@@ -1,7 +1,7 @@
 //! An envelope as a message of NATS and back: the CloudEvents binding for NATS, binary mode. Structured mode is read, too.
 //!
-//! Attributes are headers that begin with `ce-`, percent-encoded; `datacontenttype` is `content-type`. `Nats-Msg-Id`, made
-//! of source and id, lets the server drop repeats for a while; that saves work, and nothing relies on it.
+//! Attributes are headers that begin with `ce-`, percent-encoded; `datacontenttype` is `content-type`. `Nats-Msg-Id` lets
+//! the server drop repeats for a while; that saves work, and nothing relies on it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,7 +15,19 @@ use serde::de::value::BorrowedStrDeserializer;
 /// What the binding wants encoded besides what is not ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
+/// What of the server's limit for a message is left to headers: the most that attributes take, percent-encoded.
+pub(crate) const BYTES_MAX: usize = 32 << 10;
 const SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+
+/// By what the server may recognise a repeat. Short, because it keeps all of them in memory for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageId {
+    None,
+    /// By its id: the stream has one source.
+    Id,
+    /// By source and id: the stream may have several sources.
+    SourceAndId,
+}
 
 /// Writes headers, one envelope after the other.
 #[derive(Default)]
@@ -24,8 +36,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// The headers of an envelope, and how many bytes they take. `None`: an attribute has a name that no header can have.
-    pub(crate) fn write(&mut self, envelope: &Envelope, with_message_id: bool) -> Option<(HeaderMap, usize)> {
+    /// The headers of an envelope.
+    ///
+    /// # Errors
+    /// An attribute has a name that no header can have, or all together are too large: what to tell whoever publishes.
+    pub(crate) fn write(&mut self, envelope: &Envelope, message_id: MessageId) -> Result<HeaderMap, String> {
         self.lines.clear();
         self.lines.push_str("1.0");
         for (attribute, value) in envelope.attributes() {
@@ -34,20 +49,25 @@ impl Writer {
                 name if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) => {
                     self.push("ce-", name, value);
                 }
-                _ => return None,
+                name => return Err(format!("no header can have the name of the attribute {name:?}")),
             }
         }
         if envelope.time != Timestamp::default() {
             // Writing to a string cannot fail.
             let _ = write!(self.lines, "\r\nce-time: {}", envelope.time);
         }
-        if with_message_id {
-            // Neither has a space once it is encoded: no two pairs are the same text.
-            self.push("", "Nats-Msg-Id", &envelope.source);
-            self.lines.push(' ');
-            push_encoded(&mut self.lines, envelope.id.as_str());
+        if message_id != MessageId::None {
+            self.push("", "Nats-Msg-Id", envelope.id.as_str());
         }
-        Some((headers(&self.lines), self.lines.len()))
+        if message_id == MessageId::SourceAndId {
+            // Neither has a space once it is encoded: no two pairs are the same text.
+            self.lines.push(' ');
+            push_encoded(&mut self.lines, &envelope.source);
+        }
+        match self.lines.len() {
+            0..=BYTES_MAX => Ok(headers(&self.lines)),
+            bytes => Err(format!("its attributes take {bytes} bytes as headers, this bus takes {BYTES_MAX}")),
+        }
     }
 
     fn push(&mut self, prefix: &str, name: &str, value: &str) {
@@ -201,10 +221,10 @@ mod tests {
     }
 
     /// What arrives at the other end.
-    fn sent(envelope: &Envelope, with_message_id: bool) -> HeaderMap {
+    fn sent(envelope: &Envelope, message_id: MessageId) -> HeaderMap {
         let mut writer = Writer::default();
-        writer.write(&self::envelope(), true);
-        let (headers, _) = writer.write(envelope, with_message_id).unwrap();
+        writer.write(&self::envelope(), MessageId::Id).unwrap();
+        let headers = writer.write(envelope, message_id).unwrap();
         let lines = headers.get("ce-specversion").unwrap().to_string();
         one_by_one(&lines)
     }
@@ -215,7 +235,7 @@ mod tests {
 
     #[test]
     fn attributes_are_percent_encoded_headers() {
-        let headers = sent(&envelope(), true);
+        let headers = sent(&envelope(), MessageId::SourceAndId);
         assert_eq!(headers.len(), 9);
         assert_eq!(text(&headers, "ce-id").as_deref(), Some("1%20%C3%A9"));
         assert_eq!(text(&headers, "ce-partitionkey").as_deref(), Some("a%25b%22c"));
@@ -223,8 +243,10 @@ mod tests {
         assert_eq!(text(&headers, "ce-datacontenttype"), None);
         assert_eq!(
             text(&headers, "Nats-Msg-Id").as_deref(),
-            Some("https://shop.example/ordering 1%20%C3%A9")
+            Some("1%20%C3%A9 https://shop.example/ordering")
         );
+        let of_one_source = sent(&envelope(), MessageId::Id);
+        assert_eq!(text(&of_one_source, "Nats-Msg-Id").as_deref(), Some("1%20%C3%A9"));
         assert_eq!(read(Some(&headers), b"{}").unwrap(), envelope());
     }
 
@@ -235,11 +257,11 @@ mod tests {
             extensions: [("tenant".into(), "\r\n\r\nce-id: 2".into())].into(),
             ..envelope()
         };
-        let headers = sent(&hostile, false);
+        let headers = sent(&hostile, MessageId::None);
         assert_eq!(text(&headers, "Nats-Msg-Id"), None);
         assert_eq!(read(Some(&headers), b"{}").unwrap(), hostile);
         let unfit = Envelope { extensions: [("a: b\r\nc".into(), "".into())].into(), ..envelope() };
-        assert!(Writer::default().write(&unfit, true).is_none());
+        assert!(Writer::default().write(&unfit, MessageId::Id).unwrap_err().contains("\"a: b\\r\\nc\""));
     }
 
     /// Servers up to 2.9.3 took any header that ends so for the id, and dropped what was no repeat.
@@ -252,7 +274,7 @@ mod tests {
         let alike = |headers: HeaderMap| {
             headers.iter().filter(|(name, _)| name.to_string().ends_with("Nats-Msg-Id")).count()
         };
-        assert_eq!((alike(sent(&odd, true)), alike(sent(&odd, false))), (1, 0));
+        assert_eq!((alike(sent(&odd, MessageId::Id)), alike(sent(&odd, MessageId::None))), (1, 0));
     }
 
     #[test]
@@ -285,7 +307,7 @@ mod tests {
     #[test]
     fn what_is_no_cloud_event_is_refused_with_the_reason() {
         let refusal = |change: fn(&mut HeaderMap)| {
-            let mut headers = sent(&envelope(), false);
+            let mut headers = sent(&envelope(), MessageId::None);
             change(&mut headers);
             read(Some(&headers), b"{}").unwrap_err().to_string()
         };

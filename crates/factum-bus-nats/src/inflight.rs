@@ -72,15 +72,15 @@ impl InFlight {
     }
 
     /// Takes a slot, waiting for one as needed. Where the future is dropped, so is the confirmation: unknown.
-    pub(crate) async fn take(&self, mut confirm: Confirm, now: Instant) -> Ticket {
+    pub(crate) async fn take(&self, mut confirm: Confirm) -> Ticket {
         loop {
-            confirm = match self.try_take(confirm, now) {
+            confirm = match self.try_take(confirm, Instant::now()) {
                 Ok(ticket) => return ticket,
                 Err(confirm) => confirm,
             };
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
-            confirm = match self.try_take(confirm, now) {
+            confirm = match self.try_take(confirm, Instant::now()) {
                 Ok(ticket) => return ticket,
                 Err(confirm) => confirm,
             };
@@ -228,7 +228,7 @@ impl Sending {
         self.ticket = None;
     }
 
-    /// The client would not take it.
+    /// The client would not take it, and why.
     pub(crate) fn failed(mut self, answer: Answer) {
         if let Some(ticket) = self.ticket.take() {
             self.in_flight.abandon(ticket, answer);

@@ -173,7 +173,7 @@ impl EventBus for Nats {
                 return Err(Error::Options(text.into()).into());
             }
             let (hub, consumer) = hubs.join(ground, interest).await?;
-            let deliveries = NatsDeliveries::new(hub, ground.server.clone(), consumer, self.clone());
+            let deliveries = NatsDeliveries::new(hub, consumer, self.clone());
             Ok(Box::new(deliveries) as Box<dyn Deliveries>)
         })
     }

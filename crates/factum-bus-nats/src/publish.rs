@@ -3,27 +3,25 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::Subject;
 use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use factum::Envelope;
-use factum::integration::{Answer, Publication};
+use factum::integration::{Answer, Confirm, Publication};
 use futures_util::future::poll_immediate;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::Error;
-use crate::headers;
+use crate::headers::{self, MessageId};
 use crate::inflight::{InFlight, Sending};
 use crate::names::{self, Names};
 use crate::server::Server;
 use crate::streams::{self, Settings};
 
-/// What of the server's limit for a message is left to headers: the most that attributes take, percent-encoded.
-pub(crate) const HEADER_BYTES: usize = 32 << 10;
 /// Types of one destination whose subjects are remembered.
 const TYPES_REMEMBERED: usize = 4_096;
 
@@ -52,6 +50,8 @@ impl Destinations {
 /// The stream of one source.
 struct Destination {
     subjects: String,
+    /// By what the server recognises repeats in it.
+    message_id: MessageId,
     declared: OnceCell<()>,
     types: Mutex<HashMap<String, Arc<[Subject]>>>,
 }
@@ -88,12 +88,11 @@ impl Publisher {
 
     /// The largest data that fits beside any headers.
     pub(crate) fn data_bytes_max(&self) -> usize {
-        self.server.client.max_payload().saturating_sub(HEADER_BYTES).min(Envelope::DATA_BYTES_MAX)
+        self.server.client.max_payload().saturating_sub(headers::BYTES_MAX).min(Envelope::DATA_BYTES_MAX)
     }
 
     /// Hands over all of the batch. What is not answered when it fails is answered `Unknown`, by being dropped.
     pub(crate) async fn publish(&self, batch: Vec<Publication>) -> Result<(), Error> {
-        let now = Instant::now();
         let most = self.data_bytes_max();
         let (mut before, mut headers) = (Before::default(), headers::Writer::default());
         for Publication { envelope, confirm } in batch {
@@ -102,43 +101,42 @@ impl Publisher {
                 confirm.answer(Answer::Refused(why));
                 continue;
             }
-            let subject = self.subject(&envelope, &mut before).await?;
-            let Some((headers, bytes)) = headers.write(&envelope, self.with_message_id) else {
-                confirm.answer(Answer::Refused("an attribute has a name that no header can have".into()));
-                continue;
-            };
-            if bytes > HEADER_BYTES {
-                let why =
-                    format!("its attributes take {bytes} bytes as headers, this bus takes {HEADER_BYTES}");
-                confirm.answer(Answer::Refused(why));
-                continue;
+            let (subject, message_id) = self.subject(&envelope, &mut before).await?;
+            match headers.write(&envelope, message_id) {
+                Ok(headers) => self.hand_over(subject, headers, &envelope, confirm).await?,
+                Err(why) => confirm.answer(Answer::Refused(why)),
             }
-            let payload = Bytes::from_owner(Arc::clone(&envelope.data));
-            let ticket = self.in_flight.take(confirm, now).await;
-            let reply = ticket.reply.clone();
-            let sending = Sending::new(&self.in_flight, ticket);
-            let mut send =
-                pin!(self.server.client.publish_with_reply_and_headers(subject, reply, headers, payload));
-            let sent = match poll_immediate(&mut send).await {
-                Some(sent) => sent,
-                // The client has no room: the connection is slow, or gone.
-                None => match timeout(self.deadline, send).await {
-                    Ok(sent) => sent,
-                    Err(_) => {
-                        let what = "it takes no further messages".to_owned();
-                        return Err(Error::Late { what, within: self.deadline });
-                    }
-                },
-            };
-            match sent {
-                Ok(()) => sending.sent(),
-                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                    sending.failed(Answer::Refused(error.to_string()));
-                }
-                Err(error) => {
-                    sending.failed(Answer::Unknown(error.to_string()));
-                    return Err(Error::server("publishing", error));
-                }
+        }
+        Ok(())
+    }
+
+    async fn hand_over(
+        &self,
+        subject: Subject,
+        headers: HeaderMap,
+        envelope: &Envelope,
+        confirm: Confirm,
+    ) -> Result<(), Error> {
+        let payload = Bytes::from_owner(Arc::clone(&envelope.data));
+        let ticket = self.in_flight.take(confirm).await;
+        let reply = ticket.reply.clone();
+        let sending = Sending::new(&self.in_flight, ticket);
+        let client = &self.server.client;
+        let mut send = pin!(client.publish_with_reply_and_headers(subject, reply, headers, payload));
+        let sent = match poll_immediate(&mut send).await {
+            Some(sent) => Ok(sent),
+            // The client has no room: the connection is slow, or gone.
+            None => timeout(self.deadline, send).await,
+        };
+        match sent {
+            Ok(Ok(())) => sending.sent(),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                sending.failed(Answer::Refused(error.to_string()));
+            }
+            Ok(Err(error)) => return Err(Error::server("publishing", error)),
+            Err(_) => {
+                let what = "publishing; it takes no further messages".to_owned();
+                return Err(Error::Late { what, within: self.deadline });
             }
         }
         Ok(())
@@ -152,7 +150,7 @@ impl Publisher {
         }
     }
 
-    async fn subject(&self, envelope: &Envelope, before: &mut Before) -> Result<Subject, Error> {
+    async fn subject(&self, envelope: &Envelope, before: &mut Before) -> Result<(Subject, MessageId), Error> {
         if before.destination.is_none() || before.source != *envelope.source {
             before.destination = Some(self.destination(&envelope.source).await?);
             before.source = envelope.source.as_str().to_owned();
@@ -165,7 +163,7 @@ impl Publisher {
         }
         let partition = usize::from(partition(envelope, self.partitions));
         match before.subjects.as_ref().and_then(|subjects| subjects.get(partition)) {
-            Some(subject) => Ok(subject.clone()),
+            Some(subject) => Ok((subject.clone(), destination.message_id)),
             None => Err(Error::Closed),
         }
     }
@@ -176,7 +174,17 @@ impl Publisher {
             let known = known.entry(source.to_owned());
             Arc::clone(known.or_insert_with(|| {
                 let subjects = self.names.subjects(&self.names.destination(source));
-                Arc::new(Destination { subjects, declared: OnceCell::new(), types: Mutex::default() })
+                let message_id = match self.names.is_given(source) {
+                    _ if !self.with_message_id => MessageId::None,
+                    true => MessageId::SourceAndId,
+                    false => MessageId::Id,
+                };
+                Arc::new(Destination {
+                    subjects,
+                    message_id,
+                    declared: OnceCell::new(),
+                    types: Mutex::default(),
+                })
             }))
         };
         let declare = async || {

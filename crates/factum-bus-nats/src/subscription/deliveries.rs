@@ -11,7 +11,6 @@ use factum::{BoxError, BoxFuture};
 use super::lanes::{Given, Ticket};
 use super::{Held, Hub, Phase};
 use crate::Nats;
-use crate::server::Server;
 
 const ACK: &str = "+ACK";
 const TERM: &str = "+TERM";
@@ -19,26 +18,21 @@ const TERM: &str = "+TERM";
 /// One consumer.
 pub(crate) struct NatsDeliveries {
     hub: Arc<Hub>,
-    server: Server,
     consumer: u64,
     /// Keeps the connection for as long as somebody consumes.
     _bus: Nats,
 }
 
 impl NatsDeliveries {
-    pub(crate) fn new(hub: Arc<Hub>, server: Server, consumer: u64, bus: Nats) -> Self {
-        Self { hub, server, consumer, _bus: bus }
+    pub(crate) fn new(hub: Arc<Hub>, consumer: u64, bus: Nats) -> Self {
+        Self { hub, consumer, _bus: bus }
     }
 
     fn deliver(&self, given: Vec<Given>) -> Vec<Delivery> {
         let deliver = |Given { envelope, attempt, ticket }| Delivery {
             envelope,
             attempt,
-            settle: Box::new(Settlement {
-                hub: Arc::clone(&self.hub),
-                server: self.server.clone(),
-                ticket: Some(ticket),
-            }),
+            settle: Box::new(Settlement { hub: Arc::clone(&self.hub), ticket: Some(ticket) }),
         };
         given.into_iter().map(deliver).collect()
     }
@@ -97,7 +91,6 @@ impl Drop for NatsDeliveries {
 /// Settles one delivery; dropped without having done so, it hands it back.
 struct Settlement {
     hub: Arc<Hub>,
-    server: Server,
     ticket: Option<Ticket>,
 }
 
@@ -146,7 +139,7 @@ impl Settlement {
 
     async fn say(&mut self, word: &'static str) -> Result<(), BoxError> {
         if let Some(subject) = self.finish(word)? {
-            self.server.say(subject, Bytes::from_static(word.as_bytes())).await?;
+            self.hub.server.say(subject, Bytes::from_static(word.as_bytes())).await?;
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ impl Hubs {
             }
         }
         let record = register(ground, &subscription, &types).await?;
-        let hub = Arc::new(Hub::new(record.types.clone()));
+        let hub = Arc::new(Hub::new(ground.server.clone(), record.types.clone()));
         let consumer = hub.join(prefetch).ok_or(Error::Closed)?;
         let task = task::Task::open(ground.clone(), subscription.clone(), record, Arc::clone(&hub)).await?;
         tokio::spawn(task.run());
@@ -110,6 +110,7 @@ impl Hubs {
 
 /// What the consumers of a subscription in this process share with the task that reads for them.
 pub(crate) struct Hub {
+    server: Server,
     held: Mutex<Held>,
     /// Consumers look again.
     wake: Notify,
@@ -138,10 +139,10 @@ enum Phase {
 }
 
 impl Hub {
-    fn new(types: BTreeSet<String>) -> Self {
+    fn new(server: Server, types: BTreeSet<String>) -> Self {
         let held =
             Held { lanes: Lanes::default(), types, valid_until: None, phase: Phase::Open, owed: Vec::new() };
-        Self { held: Mutex::new(held), wake: Notify::new(), poke: Notify::new() }
+        Self { server, held: Mutex::new(held), wake: Notify::new(), poke: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
