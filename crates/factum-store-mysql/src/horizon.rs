@@ -6,8 +6,12 @@
 //! long; or without any trace. The last are numbers of transactions that were rolled back and rows that somebody has
 //! deleted, and, for a few instructions, numbers that were drawn and not inserted yet. They hold the horizon for a
 //! *trail* of some seconds, during which the server has answered us.
+//!
+//! What is in flight for longer than the trail is *watched* instead: the horizon passes it, so that reads need not begin
+//! below it for an hour, and each read looks, in its own snapshot, whether one of them has appeared. If so the horizon
+//! goes back there, and that read is made again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// How much time passes at most between two looks, for the trail: while the server does not answer, it does not
@@ -22,6 +26,15 @@ pub(crate) const LOOK_ROWS: usize = 5_000;
 
 /// So many separate ranges of committed numbers are remembered; what is beyond is seen again, or waits for the trail.
 const RANGES_MAX: usize = 50_000;
+
+/// So many numbers in flight are watched at most; one more holds the horizon.
+const WATCHED_MAX: usize = 1_000;
+
+/// So often it is looked whether what is watched was rolled back.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// So many returns are remembered; who has missed more begins at the start.
+const LOWERED_MAX: usize = 1_000;
 
 /// See the module. Times are counted from any start, and never go back.
 #[derive(Debug)]
@@ -40,6 +53,12 @@ pub(crate) struct Horizon {
     /// Time during which the server has answered.
     served: Duration,
     looked_at: Option<Duration>,
+    /// In flight for long, at or below `proven`.
+    watched: BTreeSet<i64>,
+    /// To where it went back, the last times,
+    lowered: VecDeque<i64>,
+    /// and how often altogether.
+    times_lowered: usize,
 }
 
 /// What a look has shown of the numbers above one and up to another.
@@ -49,7 +68,7 @@ pub(crate) struct Look {
     pub(crate) above: i64,
     /// and up to this.
     pub(crate) up_to: i64,
-    /// Rows, committed or not, ascending; seen first.
+    /// Rows, committed or not, ascending, and what is watched; seen first.
     pub(crate) any: Vec<i64>,
     /// Committed rows, ascending; seen after that.
     pub(crate) committed: Vec<i64>,
@@ -66,18 +85,52 @@ impl Horizon {
             aged: 0,
             served: Duration::ZERO,
             looked_at: None,
+            watched: BTreeSet::new(),
+            lowered: VecDeque::new(),
+            times_lowered: 0,
         }
     }
 
-    /// Final up to here, for whoever takes his snapshot from now on.
+    /// Final up to here but for what is watched, for whoever takes his snapshot from now on.
     pub(crate) fn proven(&self) -> i64 {
         self.proven
     }
 
     /// The numbers that a look is wanted of: above the first, and up to the second.
     pub(crate) fn wants_look(&self, now: Duration) -> Option<(i64, i64)> {
-        let rests = self.looked_at.is_some_and(|at| now < at + LOOK_EVERY);
-        (!rests && self.proven < self.top).then_some((self.proven, self.top))
+        let every = match (self.proven < self.top, self.watched.is_empty()) {
+            (true, _) => LOOK_EVERY,
+            (false, false) => WATCH_EVERY,
+            (false, true) => return None,
+        };
+        let rests = self.looked_at.is_some_and(|at| now < at + every);
+        (!rests).then_some((self.proven, self.top))
+    }
+
+    /// What a read has to look for, in its own snapshot, and a look, whether committed or not.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = i64> {
+        self.watched.iter().copied()
+    }
+
+    /// A read has found that this number, which is watched, was committed: nothing from there on is final any more.
+    pub(crate) fn appeared(&mut self, seq: i64) {
+        let low = seq.saturating_sub(1);
+        self.proven = self.proven.min(low);
+        self.watched.split_off(&seq);
+        self.lowered.push_back(low);
+        if self.lowered.len() > LOWERED_MAX {
+            self.lowered.pop_front();
+        }
+        self.times_lowered += 1;
+    }
+
+    /// How low it has gone since somebody asked last; `seen` counts for him.
+    pub(crate) fn lowered_since(&self, seen: &mut usize) -> Option<i64> {
+        let missed = self.times_lowered.saturating_sub(std::mem::replace(seen, self.times_lowered));
+        match missed > self.lowered.len() {
+            true => Some(0),
+            false => self.lowered.iter().rev().take(missed).copied().min(),
+        }
     }
 
     /// A read has shown these committed rows, in ascending order.
@@ -108,6 +161,8 @@ impl Horizon {
         }
         let in_flight: Vec<_> =
             look.any.iter().copied().filter(|seq| look.committed.binary_search(seq).is_err()).collect();
+        // What can no longer be seen was rolled back.
+        self.watched.retain(|seq| look.any.binary_search(seq).is_ok());
         if look.above <= self.proven {
             self.advance(look.up_to, &in_flight);
         }
@@ -131,8 +186,8 @@ impl Horizon {
         }
     }
 
-    /// Goes on over what is committed, and over what was seen without a trace for long enough: only up to `seen`, and
-    /// to what is in flight.
+    /// Goes on over what is committed, over what was seen without a trace for long enough, and, watching it, over what is
+    /// in flight for as long: only up to `seen`.
     fn advance(&mut self, seen: i64, in_flight: &[i64]) {
         loop {
             let next = self.proven.saturating_add(1);
@@ -147,10 +202,16 @@ impl Horizon {
             if let Some(first) = in_flight.iter().find(|seq| **seq >= next) {
                 end = end.min(first - 1);
             }
-            if end < next {
+            if end >= next {
+                self.proven = end;
+                continue;
+            }
+            let is_old = next <= self.aged.min(seen) && in_flight.binary_search(&next).is_ok();
+            if !is_old || self.watched.len() >= WATCHED_MAX {
                 return;
             }
-            self.proven = end;
+            self.watched.insert(next);
+            self.proven = next;
         }
     }
 }
@@ -175,12 +236,15 @@ mod tests {
         fn look(&mut self, table: &[(i64, char)]) {
             self.now += Duration::from_millis(100);
             let Some((above, up_to)) = self.horizon.wants_look(self.now) else { return };
-            let of = |kinds: &str| {
-                let rows =
-                    table.iter().filter(|(seq, kind)| above < *seq && *seq <= up_to && kinds.contains(*kind));
+            let watched: Vec<_> = self.horizon.watched().collect();
+            let is_asked = |seq: i64| above < seq && seq <= up_to;
+            let of = |is_wanted: &dyn Fn(i64, char) -> bool| {
+                let rows = table.iter().filter(|(seq, kind)| is_wanted(*seq, *kind));
                 rows.map(|(seq, _)| *seq).collect::<Vec<_>>()
             };
-            let look = Look { above, up_to, any: of("cf"), committed: of("c") };
+            let any = of(&|seq, _| is_asked(seq) || watched.contains(&seq));
+            let committed = of(&|seq, kind| is_asked(seq) && kind == 'c');
+            let look = Look { above, up_to, any, committed };
             self.horizon.looked(self.now, &look);
         }
 
@@ -204,11 +268,43 @@ mod tests {
     }
 
     #[test]
-    fn f_21_a_row_in_flight_holds_it_for_as_long_as_its_transaction_lives() {
+    fn f_21_a_row_in_flight_holds_it_for_a_trail_and_is_watched_for_as_long_as_its_transaction_lives() {
         let mut world = World::new();
-        world.horizon.shown([1, 2, 4, 5]);
-        assert_eq!(world.looks(&[(1, 'c'), (2, 'c'), (3, 'f'), (4, 'c'), (5, 'c')], 600), 2);
-        assert_eq!(world.looks(&[(3, 'c')], 1), 5);
+        let rest = [(1, 'c'), (2, 'c'), (3, 'f'), (4, 'c'), (5, 'c'), (6, 'f')];
+        world.horizon.shown([1, 2, 4, 5, 7]);
+        assert_eq!(world.looks(&rest, 4), 2);
+        assert_eq!(world.looks(&rest, 600), 7);
+        assert_eq!(world.horizon.watched().collect::<Vec<_>>(), [3, 6]);
+        let mut seen = 0;
+        assert_eq!(world.horizon.lowered_since(&mut seen), None);
+        world.horizon.appeared(3);
+        assert_eq!((world.horizon.proven(), world.horizon.watched().count()), (2, 0));
+        assert_eq!((world.horizon.lowered_since(&mut seen), seen), (Some(2), 1));
+        assert_eq!(world.horizon.lowered_since(&mut seen), None);
+        assert_eq!(world.looks(&[(3, 'c'), (6, 'f')], 1), 7, "what is old is passed again at once");
+        assert_eq!(world.horizon.watched().collect::<Vec<_>>(), [6]);
+    }
+
+    #[test]
+    fn what_is_watched_and_rolled_back_is_forgotten() {
+        let mut world = World::new();
+        world.horizon.shown([2]);
+        assert_eq!(world.looks(&[(1, 'f')], 10), 2);
+        assert_eq!(world.horizon.watched().count(), 1);
+        assert_eq!(world.looks(&[], 3), 2);
+        assert_eq!(world.horizon.watched().count(), 0);
+    }
+
+    #[test]
+    fn who_has_missed_too_many_returns_begins_at_the_start() {
+        let mut horizon = Horizon::new(TRAIL);
+        let (mut slow, mut quick) = (0, 0);
+        for seq in 0..LOWERED_MAX as i64 + 2 {
+            horizon.appeared(seq + 10);
+            assert_eq!(horizon.lowered_since(&mut quick), Some(seq + 9));
+        }
+        assert_eq!(horizon.lowered_since(&mut slow), Some(0));
+        assert_eq!(horizon.lowered_since(&mut slow), None);
     }
 
     #[test]
@@ -223,12 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_drawn_and_is_inserted_within_the_trail_is_waited_for() {
+    fn what_was_drawn_and_is_inserted_within_the_trail_is_not_taken_for_a_hole() {
         let mut world = World::new();
         world.horizon.shown([2]);
         assert_eq!(world.looks(&[], 4), 0);
-        assert_eq!(world.looks(&[(1, 'f')], 60), 0);
-        assert_eq!(world.looks(&[(1, 'c')], 1), 2);
+        assert_eq!(world.looks(&[(1, 'f')], 60), 2);
+        assert_eq!(world.horizon.watched().collect::<Vec<_>>(), [1]);
     }
 
     #[test]
@@ -246,10 +342,11 @@ mod tests {
     fn what_was_not_looked_at_is_not_final() {
         let mut world = World::new();
         world.horizon.shown([10]);
-        world.looks(&[(5, 'f')], 6);
-        assert_eq!(world.horizon.proven(), 4);
-        let look = Look { above: 4, up_to: 7, any: vec![], committed: vec![] };
-        world.horizon.looked(world.now, &look);
+        for _ in 0..100 {
+            world.now += Duration::from_millis(100);
+            let look = Look { above: 0, up_to: 7, any: vec![], committed: vec![] };
+            world.horizon.looked(world.now, &look);
+        }
         assert_eq!(world.horizon.proven(), 7);
     }
 }

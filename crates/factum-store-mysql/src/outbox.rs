@@ -27,9 +27,13 @@ pub(crate) fn append_text(rows: usize) -> String {
 }
 
 /// The generation, and then a row or none. Sizes are summed before data is read, so that a batch takes no more memory
-/// than it may. Parameters: above, buckets, except, rows, bytes.
+/// than it may. The second column is the lowest of the numbers that are watched and have a row. Parameters: watched,
+/// above, buckets, except, rows, bytes.
 pub(crate) const READ: &str = concat!(
-    "SELECT meta.number, o.seq, o.bucket, o.attempts, ",
+    "SELECT meta.number,
+        (SELECT min(w.seq) FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS watched
+            STRAIGHT_JOIN {p}outbox AS w ON w.seq = watched.seq),
+        o.seq, o.bucket, o.attempts, ",
     columns!("o"),
     " FROM {p}meta AS meta
      LEFT JOIN (
@@ -139,10 +143,17 @@ impl OutboxStore for MySql {
             let (texts, db) = held.parts()?;
             let now = self.shared.began.elapsed();
             if let Some((above, up_to)) = horizon.wants_look(now) {
-                horizon.looked(now, &look(texts, db, above, up_to).await?);
+                let look = look(texts, db, above, up_to, horizon.watched()).await?;
+                horizon.looked(now, &look);
             }
-            let above = read.above.min(self.readers.shown(read.buckets));
-            let mut found = next(&self.shared, texts, db, &read, above).await?;
+            let (mut found, above) = loop {
+                self.readers.follow(&horizon);
+                let above = read.above.min(self.readers.shown(read.buckets));
+                match next(&self.shared, texts, db, &read, above, horizon.watched()).await? {
+                    (found, None) => break (found, above),
+                    (_, Some(appeared)) => horizon.appeared(appeared),
+                }
+            };
             if !found.rows.is_empty() && !self.shared.is_lazy {
                 texts.barrier.query().execute(&mut *db).await?;
             }
@@ -196,10 +207,20 @@ impl OutboxStore for MySql {
 }
 
 /// Sees which numbers have rows: first all of them, and then those that are committed.
-async fn look(texts: &Texts, db: &mut MySqlConnection, above: i64, up_to: i64) -> Result<Look, sqlx::Error> {
-    let seqs = texts.prefix.sql("SELECT seq FROM {p}outbox WHERE seq > ");
-    let seqs = format!("{seqs}{above} AND seq <= {up_to} ORDER BY seq LIMIT {LOOK_ROWS}");
-    let text = format!("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; {seqs}; {seqs}");
+async fn look(
+    texts: &Texts,
+    db: &mut MySqlConnection,
+    above: i64,
+    up_to: i64,
+    watched: impl Iterator<Item = i64>,
+) -> Result<Look, sqlx::Error> {
+    let seqs = texts.prefix.sql("SELECT seq FROM {p}outbox WHERE ");
+    let between = format!("seq > {above} AND seq <= {up_to}");
+    let end = format!("ORDER BY seq LIMIT {LOOK_ROWS}");
+    let watched: String = watched.map(|seq| format!(", {seq}")).collect();
+    let text = format!(
+        "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; {seqs}{between} OR seq IN (-1{watched}) {end}; {seqs}{between} {end}"
+    );
     let mut answers = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(db);
     let mut shown = [Vec::new(), Vec::new()];
     let mut statement = 0;
@@ -216,17 +237,19 @@ async fn look(texts: &Texts, db: &mut MySqlConnection, above: i64, up_to: i64) -
     Ok(Look { above, up_to, any, committed })
 }
 
-/// The next rows above a `seq`.
+/// The next rows above a `seq`, and the lowest number that is watched and has a row by now.
 async fn next(
     shared: &Shared,
     texts: &Texts,
     db: &mut MySqlConnection,
     read: &Read,
     above: i64,
-) -> Result<Found, BoxError> {
+    watched: impl Iterator<Item = i64>,
+) -> Result<(Found, Option<i64>), BoxError> {
     let query = texts
         .read
         .query()
+        .bind(serde_json::to_string(&watched.collect::<Vec<_>>())?)
         .bind(above)
         .bind(read.buckets.bits())
         .bind(serde_json::to_string(&read.except)?)
@@ -235,14 +258,16 @@ async fn next(
     let rows = query.fetch_all(db).await?;
     let mut found = Found { rows: Vec::with_capacity(rows.len()), floor: 0, generation: 0 };
     let mut common = Common::default();
+    let mut appeared = None;
     for row in &rows {
         found.generation = row.try_get(0)?;
-        if let Some(seq) = row.try_get(1)? {
+        appeared = row.try_get(1)?;
+        if let (Some(seq), None) = (row.try_get(2)?, appeared) {
             found.rows.push(outbox_row(row, seq, shared, &mut common)?);
         }
     }
     found.rows.sort_unstable_by_key(|row| row.seq);
-    Ok(found)
+    Ok((found, appeared))
 }
 
 /// Up to where a read has looked.
@@ -257,13 +282,13 @@ fn end_of(rows: &[OutboxRow], read: &Read) -> i64 {
 }
 
 fn outbox_row(row: &MySqlRow, seq: i64, shared: &Shared, common: &mut Common) -> Result<OutboxRow, BoxError> {
-    let mut envelope = rows::read(row, 4, "outbox", common)?;
+    let mut envelope = rows::read(row, 5, "outbox", common)?;
     envelope.sequence = Some(rows::sequence(&shared.incarnation, seq));
     let source = envelope.source.clone();
     Ok(OutboxRow {
         seq,
-        bucket: u8::try_from(row.try_get::<i64, _>(2)?)?,
-        attempts: u32::try_from(row.try_get::<i64, _>(3)?)?,
+        bucket: u8::try_from(row.try_get::<i64, _>(3)?)?,
+        attempts: u32::try_from(row.try_get::<i64, _>(4)?)?,
         envelope: read_back(envelope, source),
     })
 }

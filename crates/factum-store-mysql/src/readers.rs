@@ -9,12 +9,21 @@ use std::sync::PoisonError;
 
 use factum::port::BucketSet;
 
+use crate::horizon::Horizon;
+
 /// So many sets of buckets are remembered.
 const CALLERS: usize = 8;
 
 /// What one clone of a store has shown.
 #[derive(Debug, Default)]
-pub(crate) struct Readers(Mutex<Vec<(BucketSet, i64)>>);
+pub(crate) struct Readers(Mutex<Callers>);
+
+#[derive(Debug, Default)]
+struct Callers {
+    shown: Vec<(BucketSet, i64)>,
+    /// How often the horizon had gone back when it was looked at last.
+    returns: usize,
+}
 
 impl Clone for Readers {
     /// Another caller, who was shown nothing.
@@ -26,8 +35,8 @@ impl Clone for Readers {
 impl Readers {
     /// Up to where everything was shown of these buckets.
     pub(crate) fn shown(&self, buckets: BucketSet) -> i64 {
-        let readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = readers.iter().filter(|(known, _)| buckets.without(*known).is_empty());
+        let callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = callers.shown.iter().filter(|(known, _)| buckets.without(*known).is_empty());
         of.map(|(_, shown)| *shown).max().unwrap_or_default()
     }
 
@@ -35,11 +44,19 @@ impl Readers {
     pub(crate) fn read(&self, buckets: BucketSet, above: i64, end: i64, horizon: i64) -> i64 {
         let before = self.shown(buckets);
         let shown = if above <= before { before.max(horizon.min(end)) } else { before };
-        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|(known, _)| *known != buckets);
-        readers.insert(0, (buckets, shown));
-        readers.truncate(CALLERS);
+        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        callers.shown.retain(|(known, _)| *known != buckets);
+        callers.shown.insert(0, (buckets, shown));
+        callers.shown.truncate(CALLERS);
         shown
+    }
+
+    /// Goes back as far as the horizon did.
+    pub(crate) fn follow(&self, horizon: &Horizon) {
+        let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(low) = horizon.lowered_since(&mut callers.returns) {
+            callers.shown.iter_mut().for_each(|(_, shown)| *shown = low.min(*shown));
+        }
     }
 }
 
@@ -59,5 +76,12 @@ mod tests {
         assert_eq!(readers.read(one, 90, i64::MAX, 120), 120);
         assert_eq!(readers.shown(all), 90, "the other buckets were not looked at");
         assert_eq!(readers.clone().shown(all), 0);
+        let mut horizon = Horizon::new(std::time::Duration::ZERO);
+        horizon.appeared(100);
+        for again in [99, 120] {
+            readers.follow(&horizon);
+            assert_eq!((readers.shown(one), readers.shown(all)), (again, 90.min(again)));
+            readers.read(one, 90, i64::MAX, 120);
+        }
     }
 }

@@ -256,7 +256,7 @@ async fn f_29_reads_and_settlements_follow_the_primary_key() {
             AND d.source = p.source AND d.ordering_key = coalesce(p.partitionkey, p.id)) ORDER BY seq LIMIT 100";
     let delete = "DELETE o FROM JSON_TABLE('[1, 2, 3]', '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
         STRAIGHT_JOIN factum_outbox AS o ON o.seq = listed.seq";
-    let look = "SELECT seq FROM factum_outbox WHERE seq > 500 AND seq <= 900 ORDER BY seq LIMIT 5000";
+    let look = "SELECT seq FROM factum_outbox WHERE seq > 500 AND seq <= 900 OR seq IN (-1, 7, 9) ORDER BY seq LIMIT 5000";
     for (sql, kind) in [(inner, "range"), (delete, "eq_ref"), (look, "range")] {
         let plan =
             sqlx::raw_sql(sqlx::AssertSqlSafe(format!("EXPLAIN {sql}"))).fetch_all(&mut db).await.unwrap();
