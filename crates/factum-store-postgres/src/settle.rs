@@ -14,11 +14,12 @@ use crate::texts::{Query, Text, Texts};
 
 /// `$1` rows, `$2` owner, `$3` and `$4` buckets and their epochs. It may commit without waiting for the disk: what a
 /// crash of the database takes back is published again, and nothing is lost. Of a list that the planner does not see,
-/// `(SELECT $1)`, it believes that it is short, and looks each row up.
+/// `(SELECT $1)`, it believes that it is short, and looks each row up; and the array of buckets is made once, where a
+/// subquery would be joined row by row.
 pub(crate) const CONFIRMED: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ((SELECT $1)::bigint[])
-    AND bucket IN (SELECT l.bucket FROM {prefix}lease AS l
+    AND bucket = ANY (ARRAY (SELECT l.bucket FROM {prefix}lease AS l
         JOIN unnest($3::smallint[], $4::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
-        WHERE l.owner = $2)
+        WHERE l.owner = $2))
     AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL";
 
 /// Which of the leases still hold; nobody takes one of them over before this transaction has ended. What is kept as a dead
