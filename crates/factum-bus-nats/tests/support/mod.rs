@@ -132,16 +132,22 @@ pub(crate) async fn publish(bus: &dyn EventBus, mut left: Vec<Envelope>) {
 
 /// What came, in the order of handling, and by whom.
 #[derive(Clone, Default)]
-pub(crate) struct Arrivals(Arc<(Mutex<Vec<(String, Arc<Envelope>)>>, Notify)>);
+pub(crate) struct Arrivals(Arc<Arrived>);
+
+#[derive(Default)]
+struct Arrived {
+    handled: Mutex<Vec<(String, Arc<Envelope>)>>,
+    changed: Notify,
+}
 
 impl Arrivals {
     pub(crate) fn note(&self, by: &str, envelope: &Arc<Envelope>) {
-        self.0.0.lock().unwrap().push((by.to_owned(), Arc::clone(envelope)));
-        self.0.1.notify_waiters();
+        self.0.handled.lock().unwrap().push((by.to_owned(), Arc::clone(envelope)));
+        self.0.changed.notify_waiters();
     }
 
     pub(crate) fn all(&self) -> Vec<(String, Arc<Envelope>)> {
-        self.0.0.lock().unwrap().clone()
+        self.0.handled.lock().unwrap().clone()
     }
 
     /// Of each key, the ids in the order of their first handling.
@@ -161,9 +167,9 @@ impl Arrivals {
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&[(String, Arc<Envelope>)]) -> bool) {
         let wait = async {
             loop {
-                let mut changed = std::pin::pin!(self.0.1.notified());
+                let mut changed = std::pin::pin!(self.0.changed.notified());
                 changed.as_mut().enable();
-                if is(&self.0.0.lock().unwrap()) {
+                if is(&self.0.handled.lock().unwrap()) {
                     return;
                 }
                 changed.await;
