@@ -170,6 +170,7 @@ fn sort_sqlx(error: &sqlx::Error) -> Option<Sort> {
         Some(CHANGED) => Some(Sort::Conflict),
         Some(number) if LOCKS.contains(&number) || PASSING.contains(&number) => Some(Sort::Transient),
         Some(_) => None,
+        None if matches!(error, sqlx::Error::PoolTimedOut) => Some(Sort::Transient),
         None => is_disconnected(error).then_some(Sort::Transient),
     }
 }

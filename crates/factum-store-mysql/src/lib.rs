@@ -28,6 +28,8 @@
 //!   at when it connects. It cannot know what is set later.
 //! - **A binary log** in the format `ROW` or `MIXED`: transactions are `READ COMMITTED`.
 //! - **One writer:** rows are announced on one primary. Replicas may follow it; Galera is refused.
+//! - **TLS** is the application's choice: a feature of sqlx, and `?ssl-mode=VERIFY_IDENTITY` in the URL. Without them sqlx
+//!   speaks plain text, and says nothing of it. Plain text to MySQL 8 needs sqlx's feature `mysql-rsa`.
 //! - **`max_allowed_packet`** above the largest envelope; 16 MiB is usual. What is too large is refused with what to set.
 //!
 //! Isolation level, time zone, language, character set and `sql_mode` of the server make no difference.

@@ -58,11 +58,16 @@ impl Pool {
                         break session;
                     }
                 }
-                None => break Connection::open(&self.options, self.wait, Arc::clone(&self.texts)).await?,
+                None => break self.open().await?,
             }
         };
         let (resting, options) = (Arc::clone(&self.resting), Arc::clone(&self.options));
         Ok(Held { held: Some(Hold { session, name: None, resting, options, _permit: permit }) })
+    }
+
+    async fn open(&self) -> Result<Connection, sqlx::Error> {
+        let open = Connection::open(&self.options, self.wait, Arc::clone(&self.texts));
+        tokio::time::timeout(self.wait, open).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     /// A connection on which a transaction is open.

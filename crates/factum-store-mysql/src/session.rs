@@ -21,6 +21,9 @@ use crate::texts::Texts;
 /// A connection that was not used for so long is asked whether it still is one.
 const STALE: Duration = Duration::from_secs(5);
 
+/// How long it may take to answer that.
+const PING: Duration = Duration::from_secs(2);
+
 /// A connection of a store's own, on which a transaction of a unit of work is open. It derefs to sqlx's
 /// [`MySqlConnection`]: `sqlx::query("..").execute(&mut **connection)`. A `begin` on it is a savepoint.
 #[derive(Debug)]
@@ -95,7 +98,8 @@ impl Connection {
     pub(crate) async fn is_there(&mut self) -> bool {
         let stale = self.used.elapsed() > STALE;
         self.used = Instant::now();
-        !stale || self.db.ping().await.is_ok()
+        // A firewall may have forgotten it, and swallow what is said.
+        !stale || matches!(tokio::time::timeout(PING, self.db.ping()).await, Ok(Ok(())))
     }
 
     fn name(&mut self) -> String {
