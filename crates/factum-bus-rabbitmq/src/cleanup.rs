@@ -6,15 +6,16 @@ use lapin::Channel;
 use lapin::options::{BasicGetOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 
-use crate::connection::Recipe;
+use crate::connection::{Recipe, ask};
 use crate::error::{Error, NOT_FOUND, reply_code};
 use crate::options::Options;
-use crate::topology::{EXCHANGE, ask};
+use crate::topology::EXCHANGE;
 
 pub(crate) async fn clean_up(options: Options) -> Result<usize, Error> {
     let (names, deadline) = (options.names()?, options.deadline);
     let name = format!("{}-clean-up", options.connection_name);
-    let recipe = Recipe { uri: options.uri()?, name, deadline: options.connect_deadline };
+    let recipe =
+        Recipe { uri: options.uri()?, name, deadline: options.connect_deadline, answers_within: deadline };
     let connection = recipe.connect().await?;
     let channel = ask(deadline, "opening a channel", connection.create_channel()).await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

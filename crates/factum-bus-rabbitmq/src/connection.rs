@@ -4,6 +4,7 @@
 //! nothing of it is done again by itself. Lapin's own recovery stays switched off, because it goes on as if nothing
 //! had happened.
 
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +21,17 @@ use crate::error::Error;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long saying good-bye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// How to connect.
 #[derive(Clone)]
 pub(crate) struct Recipe {
     pub(crate) uri: AMQPUri,
     pub(crate) name: String,
+    /// For one try.
     pub(crate) deadline: Duration,
+    /// For each answer afterwards.
+    pub(crate) answers_within: Duration,
 }
 
 impl Recipe {
@@ -50,6 +54,40 @@ pub(crate) struct Up {
     pub(crate) connection: Arc<Connection>,
     /// Whether the broker takes nothing at the moment.
     pub(crate) blocked: watch::Receiver<bool>,
+    answers_within: Duration,
+}
+
+impl Up {
+    /// Waits for the broker's answer: not longer than the deadline, nor longer than the connection lasts. What lapin
+    /// is asked to do while a connection dies may never end.
+    pub(crate) async fn ask<T>(
+        &self,
+        what: impl Into<String>,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            answer = ask(self.answers_within, what, answer) => answer,
+            () = self.gone() => Err(Error::Down { why: "the connection was lost".into() }),
+        }
+    }
+
+    async fn gone(&self) {
+        let mut blocked = self.blocked.clone();
+        // Its keeper holds the sender as long as it holds the connection.
+        while blocked.changed().await.is_ok() {}
+    }
+}
+
+/// Waits for the broker's answer, not longer than `deadline`.
+pub(crate) async fn ask<T>(
+    deadline: Duration,
+    what: impl Into<String>,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(answer) => answer.map_err(|error| Error::of(what, error)),
+        Err(_) => Err(Error::NoAnswer { what: what.into(), after: deadline }),
+    }
 }
 
 #[derive(Clone)]
@@ -180,7 +218,8 @@ impl Keeper {
         let events = Box::pin(connection.events_listener());
         let (blocked, is_blocked) = watch::channel(connection.status().blocked());
         let (generation, connection) = (self.generation, Arc::new(connection));
-        let up = Up { generation, connection: Arc::clone(&connection), blocked: is_blocked };
+        let answers_within = self.recipe.answers_within;
+        let up = Up { generation, connection: Arc::clone(&connection), blocked: is_blocked, answers_within };
         self.state.send_replace(State::Up(up));
         Held { generation, connection, events, blocked }
     }

@@ -115,7 +115,7 @@ impl Lane {
     async fn open(&self, up: &Up) -> Result<Channel, crate::Error> {
         let channel = self.topology.channel(up).await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-        self.topology.ask("asking for confirms", confirms).await?;
+        up.ask("asking for confirms", confirms).await?;
         Ok(channel)
     }
 

@@ -30,6 +30,7 @@ mod options;
 mod publish;
 mod queue;
 mod read;
+mod share;
 mod subscribe;
 mod subscription;
 mod topology;
@@ -78,7 +79,8 @@ impl RabbitMq {
         options.check()?;
         let recipe = |purpose: &str| {
             let name = format!("{}-{purpose}", options.connection_name);
-            Ok::<_, Error>(Recipe { uri: options.uri()?, name, deadline: options.connect_deadline })
+            let (deadline, answers_within) = (options.connect_deadline, options.deadline);
+            Ok::<_, Error>(Recipe { uri: options.uri()?, name, deadline, answers_within })
         };
         let topology = || Ok::<_, Error>(Arc::new(Topology::new(&options)?));
         let publishing = (Arc::new(Link::open(recipe("publish")?).await?), topology()?);

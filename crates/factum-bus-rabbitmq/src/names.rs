@@ -8,6 +8,7 @@
 //! | routing key | `<type>.<partition>` | `com.example.order-placed.v1.3` |
 //! | a subscription's queue | `<namespace>.<subscription>.<partition>` | `factum.billing.3` |
 //! | what it could not read | `<namespace>.<subscription>.unreadable` | `factum.billing.unreadable` |
+//! | who reads it | `<namespace>.<subscription>.readers` | `factum.billing.readers` |
 //! | what this namespace has made | `<namespace>.registry` | `factum.registry` |
 //! | how many partitions it has | `<namespace>.partitions` | `factum.partitions` |
 //!
@@ -71,6 +72,11 @@ impl Names {
     /// Where deliveries go that are no events.
     pub(crate) fn unreadable(&self, subscription: &str) -> ShortString {
         self.of(subscription, "unreadable")
+    }
+
+    /// The queue by whose consumers the processes that read a subscription are counted.
+    pub(crate) fn readers(&self, subscription: &str) -> ShortString {
+        self.of(subscription, "readers")
     }
 
     fn of(&self, subscription: &str, what: &str) -> ShortString {

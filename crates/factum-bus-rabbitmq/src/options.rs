@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) data_bytes_max: usize,
     pub(crate) connect_deadline: Duration,
     pub(crate) deadline: Duration,
+    pub(crate) share_every: Duration,
     pub(crate) connection_name: String,
 }
 
@@ -60,6 +61,7 @@ impl Options {
             data_bytes_max: Envelope::DATA_BYTES_MAX,
             connect_deadline: Duration::from_secs(10),
             deadline: Duration::from_secs(10),
+            share_every: Duration::from_secs(5),
             connection_name: "factum".into(),
         }
     }
@@ -135,6 +137,13 @@ impl Options {
     /// publication is [`Unknown`](factum::integration::Answer::Unknown).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// How often a process looks whether it reads more than its share of a subscription's partitions, and lets others
+    /// have some; at least 100 ms, 5 s by default.
+    pub fn share_every(mut self, interval: Duration) -> Self {
+        self.share_every = interval.max(Duration::from_millis(100));
         self
     }
 

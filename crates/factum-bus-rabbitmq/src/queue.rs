@@ -204,16 +204,33 @@ impl Queue {
         }
     }
 
+    /// A channel is to be given up: what is not out will be delivered by another one.
+    pub(crate) fn withdraw(&mut self, channel: u64) {
+        self.take_away(channel, |_| {});
+    }
+
+    /// How many of a channel are out.
+    pub(crate) fn out_of(&self, channel: u64) -> usize {
+        let heads = self.lanes.values().filter(|lane| matches!(lane.turn, Turn::Out(_)));
+        let origins = heads.filter_map(|lane| lane.waiting.front()?.origin.as_ref());
+        origins.filter(|origin| origin.channel == channel).count()
+    }
+
     /// A channel is gone: the broker delivers all of it again. What is out stays in its hands, and holds its lane.
     pub(crate) fn lose(&mut self, channel: u64) {
+        self.take_away(channel, |out| out.origin = None);
+    }
+
+    /// Takes away what is not out, and does `to_the_rest` with what is.
+    fn take_away(&mut self, channel: u64, to_the_rest: impl Fn(&mut Waiting)) {
         let is_of = |origin: &Option<Origin>| origin.as_ref().is_some_and(|it| it.channel == channel);
         let mut empty = Vec::new();
         for (at, lane) in &mut self.lanes {
             let mut is_head_out = matches!(lane.turn, Turn::Out(_));
             lane.waiting.retain_mut(|waiting| {
                 let (is_lost, is_out) = (is_of(&waiting.origin), std::mem::take(&mut is_head_out));
-                if is_lost {
-                    waiting.origin = None;
+                if is_lost && is_out {
+                    to_the_rest(waiting);
                 }
                 !is_lost || is_out
             });
@@ -377,6 +394,20 @@ mod tests {
         assert_eq!(bench.queue.earliest(), None);
         bench.deliver(2, 1, "a1", "a");
         assert_eq!(bench.take_one().0, "a1");
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_given_up_hands_out_no_more_and_takes_acknowledgements() {
+        let mut bench = Bench::new();
+        bench.deliver(1, 1, "a1", "a");
+        bench.deliver(1, 2, "a2", "a");
+        bench.deliver(2, 1, "b1", "b");
+        let taken = bench.take();
+        bench.queue.withdraw(1);
+        assert_eq!((bench.queue.out_of(1), bench.queue.out_of(2)), (1, 1));
+        bench.queue.finish(taken[0].2).unwrap();
+        assert_eq!((bench.queue.out_of(1), bench.acked.recv().await), (0, Some(1)));
+        assert!(bench.take().is_empty());
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -16,7 +16,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Confirmation};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::connection::{Link, Up};
 use crate::error::Error;
@@ -27,8 +27,9 @@ use crate::topology::Topology;
 
 /// How long to wait before a queue is read again after its channel ended by itself.
 const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long saying good-bye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_millis(500);
 /// What a quorum queue tells of how often it was delivered before.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 
@@ -40,8 +41,29 @@ pub(crate) struct Reader {
     pub(crate) reading: Reading,
     pub(crate) partition: u8,
     pub(crate) prefetch: u16,
+    /// Told to let another process read for a change.
+    pub(crate) give_way: Arc<Seat>,
     /// Numbers the channels of this bus.
     pub(crate) channels: Arc<AtomicU64>,
+}
+
+/// A reader's right to its queue, as far as this process can tell.
+#[derive(Default)]
+pub(crate) struct Seat {
+    /// The broker has delivered something: it is this process that reads.
+    is_taken: AtomicBool,
+    leave: Notify,
+}
+
+impl Seat {
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Relaxed)
+    }
+
+    /// Has its reader let go of the queue, and stand in line again.
+    pub(crate) fn leave(&self) {
+        self.leave.notify_one();
+    }
 }
 
 /// Why a queue is no longer read.
@@ -50,6 +72,8 @@ enum End {
     Stopped,
     /// The channel ended; there may be another one.
     Lost,
+    /// It is another process's turn.
+    GaveWay,
 }
 
 impl Reader {
@@ -57,6 +81,7 @@ impl Reader {
         let mut stop = self.reading.stop.clone();
         let stopped = async move { while stop.changed().await.is_ok() {} };
         let mut stopped = std::pin::pin!(stopped);
+        let mut pause = PAUSE;
         loop {
             let link = Arc::clone(&self.link);
             let up = tokio::select! {
@@ -67,17 +92,18 @@ impl Reader {
             let Some(up) = up else { return };
             match self.read(&up, stopped.as_mut()).await {
                 Ok(End::Stopped) => return,
-                Ok(End::Lost) => {}
+                Ok(End::Lost | End::GaveWay) => pause = PAUSE,
                 Err(error) => {
                     let (subscription, partition) = (&self.subscription.name, self.partition);
                     tracing::warn!(subscription, partition, %error, "cannot read the queue");
                     self.topology.forget().await;
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
             tokio::select! {
                 biased;
                 () = &mut stopped => return,
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -86,17 +112,31 @@ impl Reader {
         let (channel, mut deliveries) = self.open(up).await?;
         let number = self.channels.fetch_add(1, Ordering::Relaxed);
         let (acks, mut acked) = mpsc::unbounded_channel();
+        let mut is_leaving = false;
         let end = loop {
+            if is_leaving && self.subscription.out_of(number) == 0 {
+                break Ok(End::GaveWay);
+            }
             tokio::select! {
                 biased;
                 () = &mut stopped => break Ok(End::Stopped),
+                () = self.give_way.leave.notified() => {
+                    // What is out may still be acknowledged; the rest is the next one's.
+                    self.subscription.withdraw(number);
+                    is_leaving = true;
+                }
                 tag = acked.recv() => if let Some(tag) = tag
-                    && let Err(error) = self.acknowledge(&channel, tag, &mut acked).await
+                    && let Err(error) = acknowledge(up, &channel, tag, &mut acked).await
                 {
                     break Err(error);
                 },
+                () = self.subscription.changed.notified(), if is_leaving => {}
                 delivery = deliveries.next() => {
                     let Some(Ok(delivery)) = delivery else { break Ok(End::Lost) };
+                    self.give_way.is_taken.store(true, Ordering::Relaxed);
+                    if is_leaving {
+                        continue;
+                    }
                     let origin = Origin { channel: number, tag: delivery.delivery_tag, acks: acks.clone() };
                     match self.take(up, delivery, origin).await {
                         Ok(true) => {}
@@ -109,8 +149,9 @@ impl Reader {
         // From here on its acknowledgements fail.
         acked.close();
         self.subscription.lose(number);
-        if let Ok(End::Stopped) = end {
-            self.say_goodbye(&channel, acked).await;
+        self.give_way.is_taken.store(false, Ordering::Relaxed);
+        if let Ok(End::Stopped | End::GaveWay) = end {
+            say_goodbye(up, &channel, acked).await;
         }
         if let Ok(End::Lost) = end
             && up.connection.status().connected()
@@ -126,28 +167,13 @@ impl Reader {
         self.topology.subscription(up, name, &self.subscription.types()).await?;
         let channel = self.topology.channel(up).await?;
         let limit = channel.basic_qos(self.prefetch, BasicQosOptions::default());
-        self.topology.ask("limiting deliveries", limit).await?;
+        up.ask("limiting deliveries", limit).await?;
         let queue = self.topology.names.queue(name, self.partition);
         let what = format!("reading queue {queue:?}");
         let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
         let consume = channel.basic_consume(queue, "".into(), options, none);
-        let deliveries = self.topology.ask(what, consume).await?;
+        let deliveries = up.ask(what, consume).await?;
         Ok((channel, deliveries))
-    }
-
-    /// Acknowledges this one, and what else is to be acknowledged by now.
-    async fn acknowledge(
-        &self,
-        channel: &Channel,
-        tag: u64,
-        acked: &mut mpsc::UnboundedReceiver<u64>,
-    ) -> Result<(), Error> {
-        let mut tags = vec![tag];
-        while let Ok(tag) = acked.try_recv() {
-            tags.push(tag);
-        }
-        let write = tags.into_iter().map(|tag| channel.basic_ack(tag, BasicAckOptions::default()));
-        self.topology.ask("acknowledging", try_join_all(write)).await.map(drop)
     }
 
     /// Says whether the reading goes on.
@@ -169,7 +195,7 @@ impl Reader {
         self.topology.plain_queue(up, &queue).await?;
         let channel = self.topology.channel(up).await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
-        self.topology.ask("asking for confirms", confirms).await?;
+        up.ask("asking for confirms", confirms).await?;
         let mut headers = delivery.properties.headers().clone().unwrap_or_default();
         headers.insert("x-factum-reason".into(), AMQPValue::LongString(LongString::from(why)));
         let properties = delivery.properties.clone().with_headers(headers).with_delivery_mode(2);
@@ -178,22 +204,37 @@ impl Reader {
             let sent = channel.basic_publish("".into(), queue.clone(), options, &delivery.data, properties);
             sent.await?.await
         };
-        match self.topology.ask(format!("moving a message to {queue:?}"), moving).await? {
+        match up.ask(format!("moving a message to {queue:?}"), moving).await? {
             Confirmation::Ack(None) => Ok(()),
             _ => Err(Error::NotStored { queue: queue.to_string() }),
         }
     }
+}
 
-    /// Writes the last acknowledgements and closes the channel, so that the next reader gets the rest at once.
-    async fn say_goodbye(&self, channel: &Channel, mut acked: mpsc::UnboundedReceiver<u64>) {
-        let goodbye = async {
-            if let Ok(tag) = acked.try_recv() {
-                let _ = self.acknowledge(channel, tag, &mut acked).await;
-            }
-            let _ = channel.close(200, "done".into()).await;
-        };
-        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+/// Acknowledges this one, and what else is to be acknowledged by now.
+async fn acknowledge(
+    up: &Up,
+    channel: &Channel,
+    tag: u64,
+    acked: &mut mpsc::UnboundedReceiver<u64>,
+) -> Result<(), Error> {
+    let mut tags = vec![tag];
+    while let Ok(tag) = acked.try_recv() {
+        tags.push(tag);
     }
+    let write = tags.into_iter().map(|tag| channel.basic_ack(tag, BasicAckOptions::default()));
+    up.ask("acknowledging", try_join_all(write)).await.map(drop)
+}
+
+/// Writes the last acknowledgements and closes the channel, so that the next reader gets the rest at once.
+async fn say_goodbye(up: &Up, channel: &Channel, mut acked: mpsc::UnboundedReceiver<u64>) {
+    let goodbye = async {
+        if let Ok(tag) = acked.try_recv() {
+            let _ = acknowledge(up, channel, tag, &mut acked).await;
+        }
+        let _ = channel.close(200, "done".into()).await;
+    };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }
 
 /// How often it was delivered before: exactly from a quorum queue, whether at all from a classic one.

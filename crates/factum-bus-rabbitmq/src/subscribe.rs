@@ -11,12 +11,13 @@ use crate::connection::Link;
 use crate::delivery::Consumer;
 use crate::error::Error;
 use crate::options::Options;
-use crate::read::Reader;
+use crate::read::{Reader, Seat};
+use crate::share::Share;
 use crate::subscription::{Reading, Subscription, Subscriptions};
 use crate::topology::Topology;
 
 /// How long readers have to say good-bye.
-const GOODBYE: Duration = Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_millis(700);
 const SUBSCRIPTION_BYTES_MAX: usize = 128;
 
 /// The consuming side of a bus.
@@ -27,6 +28,7 @@ pub(crate) struct Subscriber {
     partitions: u8,
     prefetch: u16,
     deadline: Duration,
+    share_every: Duration,
     channels: Arc<AtomicU64>,
     closing: watch::Sender<bool>,
     /// Each reader holds a sender, so that the end of all of them can be waited for.
@@ -44,6 +46,7 @@ impl Subscriber {
             partitions: options.partitions,
             prefetch: options.prefetch,
             deadline: options.deadline,
+            share_every: options.share_every,
             channels: Arc::default(),
             closing: watch::channel(false).0,
             readers: Some(readers).into(),
@@ -76,7 +79,8 @@ impl Subscriber {
 
     fn read(&self, subscription: &Arc<Subscription>, reading: Reading) {
         let Some(alive) = self.readers.lock().ok().and_then(|readers| readers.clone()) else { return };
-        for partition in 0..self.partitions {
+        let seats: Vec<_> = (0..self.partitions).map(|_| Arc::<Seat>::default()).collect();
+        for (seat, partition) in seats.iter().zip(0..) {
             let reader = Reader {
                 link: Arc::clone(&self.link),
                 topology: Arc::clone(&self.topology),
@@ -84,6 +88,7 @@ impl Subscriber {
                 reading: reading.clone(),
                 partition,
                 prefetch: self.prefetch,
+                give_way: Arc::clone(seat),
                 channels: Arc::clone(&self.channels),
             };
             let alive = alive.clone();
@@ -92,6 +97,14 @@ impl Subscriber {
                 drop(alive);
             });
         }
+        let share = Share {
+            link: Arc::clone(&self.link),
+            topology: Arc::clone(&self.topology),
+            subscription: subscription.name.clone(),
+            seats,
+            every: self.share_every,
+        };
+        tokio::spawn(share.run(reading.stop));
     }
 
     /// Refuses further subscribing, and hands nothing more out.

@@ -6,8 +6,6 @@
 //! which it can be found and removed again.
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::time::Duration;
 
 use factum::integration::Source;
 use futures_util::future::try_join_all;
@@ -38,7 +36,6 @@ pub(crate) struct Topology {
     namespace: String,
     kind: QueueKind,
     partitions: u8,
-    deadline: Duration,
     known: Mutex<Known>,
 }
 
@@ -58,7 +55,6 @@ impl Topology {
             namespace: options.namespace_name().to_owned(),
             kind: options.queue_kind,
             partitions: options.partitions,
-            deadline: options.deadline,
             known: Mutex::default(),
         })
     }
@@ -90,7 +86,7 @@ impl Topology {
         let channel = self.channel(up).await?;
         let marker = self.names.partitions();
         let limit = ("x-max-length", AMQPValue::LongInt(i32::from(self.partitions)));
-        let made = self.declare_queue(&channel, &marker, &[limit]).await;
+        let made = self.declare_queue(up, &channel, &marker, &[limit]).await;
         made.map_err(|error| match error {
             Error::Conflict { detail, .. } => {
                 let (namespace, partitions) = (self.namespace.clone(), self.partitions);
@@ -98,8 +94,8 @@ impl Topology {
             }
             other => other,
         })?;
-        self.declare_queue(&channel, &self.names.registry(), &[]).await?;
-        self.declare_exchange(&channel, &self.names.hub(), ExchangeKind::Direct).await
+        self.declare_queue(up, &channel, &self.names.registry(), &[]).await?;
+        self.declare_exchange(up, &channel, &self.names.hub(), ExchangeKind::Direct).await
     }
 
     /// The exchange of one source, through which its types reach all subscriptions.
@@ -113,7 +109,7 @@ impl Topology {
             self.note(up, EXCHANGE, std::slice::from_ref(&name)).await?;
         }
         let channel = self.channel(up).await?;
-        self.declare_exchange(&channel, &name, ExchangeKind::Topic).await?;
+        self.declare_exchange(up, &channel, &name, ExchangeKind::Topic).await?;
         let bind = channel.exchange_bind(
             self.names.hub(),
             name.clone(),
@@ -121,7 +117,7 @@ impl Topology {
             ExchangeBindOptions::default(),
             FieldTable::default(),
         );
-        self.ask(format!("binding exchange {name:?}"), bind).await?;
+        up.ask(format!("binding exchange {name:?}"), bind).await?;
         known.exchanges.insert(source.clone());
         Ok(())
     }
@@ -153,7 +149,7 @@ impl Topology {
         };
         let each = || queues.iter().zip(0..);
         let binds = missing.iter().flat_map(|r#type| each().map(|it| bind(it, r#type)));
-        self.ask(format!("binding the queues of {name:?}"), try_join_all(binds)).await?;
+        up.ask(format!("binding the queues of {name:?}"), try_join_all(binds)).await?;
         known.types.entry(name.to_owned()).or_default().extend(types.iter().cloned());
         Ok(())
     }
@@ -171,7 +167,7 @@ impl Topology {
             QueueKind::Quorum => vec![one_reader, limit],
             QueueKind::Classic => vec![one_reader],
         };
-        let declare = queues.iter().map(|queue| self.declare_queue(&channel, queue, &arguments));
+        let declare = queues.iter().map(|queue| self.declare_queue(up, &channel, queue, &arguments));
         try_join_all(declare).await.map(drop)
     }
 
@@ -180,24 +176,16 @@ impl Topology {
         if !self.is_there(up, QUEUE, name).await? {
             self.note(up, QUEUE, std::slice::from_ref(name)).await?;
         }
-        self.declare_queue(&self.channel(up).await?, name, &[]).await
+        self.declare_queue(up, &self.channel(up).await?, name, &[]).await
     }
 
     pub(crate) async fn channel(&self, up: &Up) -> Result<Channel, Error> {
-        self.ask("opening a channel", up.connection.create_channel()).await
-    }
-
-    /// Waits for the broker's answer, not longer than the deadline.
-    pub(crate) async fn ask<T>(
-        &self,
-        what: impl Into<String>,
-        answer: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, Error> {
-        ask(self.deadline, what, answer).await
+        up.ask("opening a channel", up.connection.create_channel()).await
     }
 
     async fn declare_exchange(
         &self,
+        up: &Up,
         channel: &Channel,
         name: &ShortString,
         kind: ExchangeKind,
@@ -205,11 +193,12 @@ impl Topology {
         let what = format!("exchange {name:?}, {kind:?} and durable");
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declare = channel.exchange_declare(name.clone(), kind, options, FieldTable::default());
-        self.ask(what, declare).await
+        up.ask(what, declare).await
     }
 
     async fn declare_queue(
         &self,
+        up: &Up,
         channel: &Channel,
         name: &ShortString,
         arguments: &[(&str, AMQPValue)],
@@ -225,7 +214,20 @@ impl Topology {
         }
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let declare = channel.queue_declare(name.clone(), options, table);
-        self.ask(format!("{kind} queue {name:?}"), declare).await.map(drop)
+        up.ask(format!("{kind} queue {name:?}"), declare).await.map(drop)
+    }
+
+    /// How many consumers a queue has.
+    pub(crate) async fn consumers(
+        &self,
+        up: &Up,
+        channel: &Channel,
+        queue: &ShortString,
+    ) -> Result<usize, Error> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let look = channel.queue_declare(queue.clone(), options, FieldTable::default());
+        let found = up.ask(format!("looking at queue {queue:?}"), look).await?;
+        Ok(usize::try_from(found.consumer_count()).unwrap_or_default())
     }
 
     /// Looks without making it. On a channel of its own, because the broker closes it where there is nothing.
@@ -242,7 +244,7 @@ impl Topology {
                 channel.queue_declare(name.clone(), options, FieldTable::default()).await.map(drop)
             }
         };
-        match self.ask(asked, answer).await {
+        match up.ask(asked, answer).await {
             Ok(()) => Ok(true),
             Err(Error::Broker { source, .. }) if reply_code(&source) == Some(NOT_FOUND) => Ok(false),
             Err(other) => Err(other),
@@ -252,25 +254,13 @@ impl Topology {
     /// Notes in the registry what is about to be made: first the name, then the thing, so that nothing is forgotten.
     async fn note(&self, up: &Up, what: &str, names: &[ShortString]) -> Result<(), Error> {
         let channel = self.channel(up).await?;
-        self.ask("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        up.ask("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         let write = names.iter().map(|name| async {
             let properties = BasicProperties::default().with_delivery_mode(2).with_type(what.into());
             let (registry, options) = (self.names.registry(), BasicPublishOptions::default());
             let name = name.as_str().as_bytes();
             channel.basic_publish("".into(), registry, options, name, properties).await?.await
         });
-        self.ask("writing to the registry", try_join_all(write)).await.map(drop)
-    }
-}
-
-/// Waits for the broker's answer, not longer than `deadline`.
-pub(crate) async fn ask<T>(
-    deadline: Duration,
-    what: impl Into<String>,
-    answer: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(deadline, answer).await {
-        Ok(answer) => answer.map_err(|error| Error::of(what, error)),
-        Err(_) => Err(Error::NoAnswer { what: what.into(), after: deadline }),
+        up.ask("writing to the registry", try_join_all(write)).await.map(drop)
     }
 }
