@@ -14,13 +14,30 @@ use crate::texts::{Query, Text, Texts};
 
 /// `$1` rows, `$2` owner, `$3` and `$4` buckets and their epochs. It may commit without waiting for the disk: what a
 /// crash of the database takes back is published again, and nothing is lost. Of a list that the planner does not see,
-/// `(SELECT $1)`, it believes that it is short, and looks each row up; and the array of buckets is made once, where a
-/// subquery would be joined row by row.
-pub(crate) const CONFIRMED: &str = "DELETE FROM {prefix}outbox WHERE seq = ANY ((SELECT $1)::bigint[])
-    AND bucket = ANY (ARRAY (SELECT l.bucket FROM {prefix}lease AS l
-        JOIN unnest($3::smallint[], $4::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
-        WHERE l.owner = $2))
-    AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL";
+/// `(SELECT $1)`, it believes that it is short, and looks each row up; and the set of buckets is made once, where a
+/// subquery would be joined row by row, and an array walked.
+pub(crate) fn confirmed(which: &str) -> String {
+    format!(
+        "DELETE FROM {{prefix}}outbox WHERE {which}
+         AND ((SELECT coalesce(bit_or(1::bigint << l.bucket::integer), 0) FROM {{prefix}}lease AS l
+             JOIN unnest($3::smallint[], $4::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
+             WHERE l.owner = $2) >> bucket) & 1 <> 0
+         AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL"
+    )
+}
+
+/// Any rows.
+pub(crate) const LISTED: &str = "seq = ANY ((SELECT $1)::bigint[])";
+
+/// Rows one after the other, with no number left out: the same list, without a look for each.
+pub(crate) const RUN: &str = "seq >= (SELECT $1[1]) AND seq <= (SELECT $1[2])";
+
+/// The first and the last, if these are all that there can be from one to the other.
+fn run(seqs: &[i64]) -> Option<[i64; 2]> {
+    let ends = [*seqs.first()?, *seqs.last()?];
+    let follows = |two: &[i64]| matches!(two, [one, next] if one.checked_add(1) == Some(*next));
+    seqs.windows(2).all(follows).then_some(ends)
+}
 
 /// Which of the leases still hold; nobody takes one of them over before this transaction has ended. What is kept as a dead
 /// letter is kept for good, whatever a commit is by default.
@@ -72,7 +89,13 @@ pub(crate) async fn settle(
         return Ok(0);
     }
     let rows = if settlement.failed.is_empty() && settlement.given_up.is_empty() {
-        let query = texts.query(&texts.confirmed).bind(settlement.confirmed.clone()).bind(owner.to_owned());
+        let mut seqs = settlement.confirmed.clone();
+        seqs.sort_unstable();
+        let query = match run(&seqs) {
+            Some(ends) => texts.query(&texts.confirmed_run).bind(ends.to_vec()),
+            None => texts.query(&texts.confirmed).bind(seqs),
+        };
+        let query = query.bind(owner.to_owned());
         let query = query.bind(buckets(leases)).bind(epochs(leases));
         store.shared.sessions.execute(&texts.begin_own, query).await?
     } else {
@@ -137,4 +160,18 @@ fn attempts(attempts: u32) -> i32 {
 /// PostgreSQL keeps no NUL; a bus may say anything.
 fn text(reason: &str) -> String {
     reason.replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+
+    #[test]
+    fn a_run_is_a_list_with_no_number_left_out_and_none_twice() {
+        assert_eq!(run(&[7]), Some([7, 7]));
+        assert_eq!(run(&[7, 8, 9]), Some([7, 9]));
+        for no_run in [&[][..], &[7, 9], &[7, 7, 9], &[9, 8, 7], &[7, 8, 8], &[i64::MAX, i64::MIN]] {
+            assert_eq!(run(no_run), None, "{no_run:?}");
+        }
+    }
 }

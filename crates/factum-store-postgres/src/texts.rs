@@ -75,7 +75,8 @@ texts! {
     clean_up = lease::CLEAN_UP;
     read = &read::text(false);
     read_and_look = &read::text(true);
-    confirmed = settle::CONFIRMED;
+    confirmed = &settle::confirmed(settle::LISTED);
+    confirmed_run = &settle::confirmed(settle::RUN);
     fence = settle::FENCE;
     gone = settle::GONE;
     failed = settle::FAILED;
