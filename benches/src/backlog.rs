@@ -69,7 +69,7 @@ async fn in_database(options: &Options, database: &Database) -> Outcome<()> {
     fill::create_raw(&database.store).await?;
     fill::raw(&database.store, rows).await?;
     let limit = relay::Options::of(&options.store, &options.bus);
-    let (by_hand, _) = relay::limited(&limit, &database.store, Limit::Ordered, rows.rows).await?;
+    let by_hand = relay::limited(&limit, database, Limit::Ordered, rows.rows).await?.elapsed;
     database.store.run("DROP TABLE raw_outbox").await?;
 
     fill::ours(&database.store, rows).await?;
@@ -116,8 +116,9 @@ pub(crate) async fn child(options: &Child) -> Outcome<()> {
     let began = Instant::now();
     let namespace = Namespace::existing(&options.bus, &options.namespace);
     let mut relay = Relays::start(&options.store.parse()?, &namespace, 1).await?;
+    let mut looks = tokio::time::interval(Duration::from_millis(1));
     while relay.confirmed() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        looks.tick().await;
     }
     let first_ms = began.elapsed().as_secs_f64() * 1e3;
     let mut tenths = Vec::new();

@@ -170,7 +170,7 @@ async fn by_hand<R: RawStore, B: RawBus, F: Future<Output = Outcome<B>>>(
             let (reader, deleter) = (R::open(url, Headers::None).await?, R::open(url, Headers::None).await?);
             let bus = bus().await?;
             let began = Instant::now();
-            above = drain::ordered(reader, deleter, bus, above, options.chunk).await?;
+            above = drain::ordered(reader, deleter, bus, above, options.chunk).await?.0;
             tenths[tenth].rates.note(options.chunk as f64 / began.elapsed().as_secs_f64());
         }
         tenths[tenth].bytes = size(database, "raw_outbox").await?;

@@ -83,12 +83,13 @@ impl Stamps {
 
     async fn all_arrived(&self) -> Outcome<()> {
         let deadline = Instant::now() + PATIENCE;
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
         while self.arrived.load(Ordering::Acquire) < self.received.len() as u64 {
             if Instant::now() > deadline {
                 let arrived = self.arrived.load(Ordering::Acquire);
                 return Err(format!("{arrived} events of {} have arrived", self.received.len()).into());
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            looks.tick().await;
         }
         Ok(())
     }

@@ -5,7 +5,16 @@ use std::time::Duration;
 
 /// The processor time of this process so far, its threads and the kernel's share included.
 pub(crate) fn cpu() -> Option<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    cpu_of("self")
+}
+
+/// The processor time so far of processes on this machine.
+pub(crate) fn cpu_of_all(pids: &[i64]) -> Option<Duration> {
+    pids.iter().map(|pid| cpu_of(&pid.to_string())).sum()
+}
+
+fn cpu_of(pid: &str) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may contain anything; after it come numbers.
     let (_, numbers) = stat.rsplit_once(')')?;
     let mut numbers = numbers.split_whitespace().skip(11).map_while(|number| number.parse::<u64>().ok());

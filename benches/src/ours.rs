@@ -14,7 +14,7 @@ use factum_store_postgres::Postgres;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::place::{Bus, Store, unique};
+use crate::place::{Bus, Database, Store, unique};
 use crate::{Outcome, fill, machine};
 
 /// How often a run looks at the counts, without asking the database.
@@ -106,6 +106,8 @@ pub(crate) struct Drained {
     pub(crate) elapsed: Duration,
     /// Of this process.
     pub(crate) cpu: Duration,
+    /// Of the database's processes for its relays.
+    pub(crate) store_cpu: Option<Duration>,
     /// Envelopes handed to the bus beyond the rows that there were.
     pub(crate) repeats: u64,
 }
@@ -157,12 +159,13 @@ impl Relays {
 
     /// Waits until so many rows were settled since the start.
     pub(crate) async fn settle(&mut self, rows: u64) -> Outcome<()> {
+        let mut looks = tokio::time::interval(LOOK);
         while self.settled() < rows {
             if let Some(ended) = self.tasks.try_join_next() {
                 ended??;
                 return Err("a relay has ended".into());
             }
-            tokio::time::sleep(LOOK).await;
+            looks.tick().await;
         }
         Ok(())
     }
@@ -177,7 +180,8 @@ impl Relays {
 }
 
 /// Relays empty the outbox. Connections are there before the clock runs; leases are taken while it does.
-pub(crate) async fn drain(store: &Store, at: &Bus, relays: usize, rows: u64) -> Outcome<Drained> {
+pub(crate) async fn drain(database: &Database, at: &Bus, relays: usize, rows: u64) -> Outcome<Drained> {
+    let store = &database.store;
     let namespace = Namespace::create(at).await?;
     // Started, but not yet running: tasks begin when this one waits.
     let mut running = Relays::start(store, &namespace, relays).await?;
@@ -185,11 +189,12 @@ pub(crate) async fn drain(store: &Store, at: &Bus, relays: usize, rows: u64) -> 
     running.settle(rows).await?;
     let (elapsed, cpu) = (began.elapsed(), machine::since(cpu));
     let repeats = running.published() - rows;
+    let store_cpu = database.cpu().await?;
     running.stop().await?;
     let left = store.ask("SELECT count(*) FROM factum_outbox").await?;
     let kept = namespace.remove().await?;
     if left != 0 || kept.is_some_and(|kept| kept < rows) {
         return Err(format!("{left} rows are left, and the broker has {kept:?} of {rows}").into());
     }
-    Ok(Drained { elapsed, cpu, repeats })
+    Ok(Drained { elapsed, cpu, store_cpu, repeats })
 }

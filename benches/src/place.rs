@@ -3,10 +3,11 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection};
 
-use crate::Outcome;
+use crate::{Outcome, machine};
 
 /// A server with a database.
 #[derive(Clone, Debug)]
@@ -133,6 +134,17 @@ impl Database {
         let name = unique("factum_bench");
         server.run(format!("CREATE DATABASE {name}")).await?;
         Ok(Self { store: server.at(&name), server: server.clone(), name })
+    }
+
+    /// The processor time of the server's processes for those who are connected to this database, where the server has a
+    /// process for each and they are on this machine.
+    pub(crate) async fn cpu(&self) -> Outcome<Option<Duration>> {
+        let Store::Postgres(url) = &self.server else { return Ok(None) };
+        let sql = "SELECT pid::bigint FROM pg_stat_activity
+                   WHERE datname = $1 AND inet_server_addr() = ANY (ARRAY['127.0.0.1', '::1']::inet[])";
+        let mut db = PgConnection::connect(url).await?;
+        let pids: Vec<i64> = sqlx::query_scalar(sql).bind(&self.name).fetch_all(&mut db).await?;
+        Ok(machine::cpu_of_all(&pids).filter(|_| !pids.is_empty()))
     }
 
     /// The same server, another database of it.

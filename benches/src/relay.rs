@@ -103,12 +103,16 @@ struct Side {
     rate: Rounds,
     /// Microseconds of this process for a message; servers have theirs.
     cpu: Rounds,
+    /// Of the database's processes.
+    store_cpu: Rounds,
 }
 
 impl Side {
-    fn note(&mut self, rows: Rows, elapsed: Duration, cpu: Duration) {
-        self.rate.note(rows.rows as f64 / elapsed.as_secs_f64());
-        self.cpu.note(cpu.as_secs_f64() * 1e6 / rows.rows as f64);
+    fn note(&mut self, rows: Rows, took: Took) {
+        self.rate.note(rows.rows as f64 / took.elapsed.as_secs_f64());
+        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / rows.rows as f64;
+        self.cpu.note(each(took.cpu));
+        self.store_cpu.note(took.store_cpu.map_or(f64::NAN, each));
     }
 }
 
@@ -149,16 +153,17 @@ async fn rounds(options: &Options, database: &Database, rows: Rows, relays: usiz
             match turn {
                 None if !options.only_raw => {
                     fill::ours(&database.store, rows).await?;
-                    let drained = ours::drain(&database.store, &options.bus, relays, rows.rows).await?;
-                    figures.repeats += drained.repeats;
-                    figures.ours.note(rows, drained.elapsed, drained.cpu);
+                    let ours::Drained { elapsed, cpu, store_cpu, repeats } =
+                        ours::drain(database, &options.bus, relays, rows.rows).await?;
+                    figures.repeats += repeats;
+                    figures.ours.note(rows, Took { elapsed, cpu, store_cpu });
                 }
                 Some(limit) if !options.only_ours => {
                     fill::raw(&database.store, rows).await?;
-                    let (elapsed, cpu) = limited(options, &database.store, limit, rows.rows).await?;
+                    let took = limited(options, database, limit, rows.rows).await?;
                     match limit {
-                        Limit::Claim => figures.claim.note(rows, elapsed, cpu),
-                        Limit::Ordered => figures.ordered.note(rows, elapsed, cpu),
+                        Limit::Claim => figures.claim.note(rows, took),
+                        Limit::Ordered => figures.ordered.note(rows, took),
                     }
                 }
                 _ => {}
@@ -177,35 +182,49 @@ fn line(options: &Options, rows: Rows, relays: usize, limit: Limit, figures: &Fi
     line.put("payload", rows.payload).put("keys", rows.keys).put("relays", relays);
     line.rates(limit.name(), &figures.ours.rate, &by_hand.rate).put("rows", rows.rows);
     line.put("ours_cpu_us", hundredths(figures.ours.cpu.median()));
-    line.put("limit_cpu_us", hundredths(by_hand.cpu.median())).put("repeats", figures.repeats);
+    line.put("limit_cpu_us", hundredths(by_hand.cpu.median()));
+    line.put("ours_store_cpu_us", hundredths(figures.ours.store_cpu.median()));
+    line.put("limit_store_cpu_us", hundredths(by_hand.store_cpu.median())).put("repeats", figures.repeats);
     line.put("raw_headers", format!("{:?}", options.raw_headers).to_lowercase());
     line
 }
 
-/// How long it took, and how much of this process.
-type Took = (Duration, Duration);
+/// How long it took, and how much of the processor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    pub(crate) elapsed: Duration,
+    cpu: Duration,
+    store_cpu: Option<Duration>,
+}
 
 /// One raw loop, once.
-pub(crate) async fn limited(options: &Options, store: &Store, limit: Limit, rows: u64) -> Outcome<Took> {
-    match store {
-        Store::Postgres(url) => on_store::<raw::postgres::Postgres>(options, url, limit, rows).await,
-        Store::MySql(url) => on_store::<raw::mysql::MySql>(options, url, limit, rows).await,
+pub(crate) async fn limited(options: &Options, at: &Database, limit: Limit, rows: u64) -> Outcome<Took> {
+    match &at.store {
+        Store::Postgres(url) => on_store::<raw::postgres::Postgres>(options, at, url, limit, rows).await,
+        Store::MySql(url) => on_store::<raw::mysql::MySql>(options, at, url, limit, rows).await,
     }
 }
 
-async fn on_store<S: RawStore>(options: &Options, store: &str, limit: Limit, rows: u64) -> Outcome<Took> {
+async fn on_store<S: RawStore>(
+    options: &Options,
+    at: &Database,
+    store: &str,
+    limit: Limit,
+    rows: u64,
+) -> Outcome<Took> {
     let (name, headers, queues) = (unique("bench_raw"), options.raw_headers, options.raw_queues);
+    let stores = [S::open(store, headers).await?, S::open(store, headers).await?];
     let (took, stored) = match &options.bus {
         Bus::Nats(url) => {
             raw::nats::create(url, &name).await?;
             let open = || raw::nats::Nats::open(url, &name, headers);
-            let took = timed::<S, _>(store, headers, [open().await?, open().await?], limit, rows).await;
+            let took = timed(at, stores, [open().await?, open().await?], limit, rows).await;
             (took?, raw::nats::remove(url, &name).await?)
         }
         Bus::RabbitMq(url) => {
             raw::rabbitmq::create(url, &name, queues).await?;
             let open = || raw::rabbitmq::RabbitMq::open(url, &name, queues, headers);
-            let took = timed::<S, _>(store, headers, [open().await?, open().await?], limit, rows).await;
+            let took = timed(at, stores, [open().await?, open().await?], limit, rows).await;
             (took?, raw::rabbitmq::remove(url, &name, queues).await?)
         }
     };
@@ -214,18 +233,20 @@ async fn on_store<S: RawStore>(options: &Options, store: &str, limit: Limit, row
 
 /// All connections are open before the clock runs.
 async fn timed<S: RawStore, B: RawBus>(
-    store: &str,
-    headers: Headers,
-    buses: [B; 2],
+    at: &Database,
+    [first, second]: [S; 2],
+    [bus, other]: [B; 2],
     limit: Limit,
     rows: u64,
 ) -> Outcome<Took> {
-    let [first, second] = [S::open(store, headers).await?, S::open(store, headers).await?];
-    let [bus, other] = buses;
     let (began, cpu) = (Instant::now(), machine::cpu());
-    match limit {
+    let stores = match limit {
         Limit::Claim => drain::claim(vec![(first, bus), (second, other)], rows).await?,
-        Limit::Ordered => drop(drain::ordered(first, second, bus, 0, rows).await?),
-    }
-    Ok((began.elapsed(), machine::since(cpu)))
+        Limit::Ordered => drain::ordered(first, second, bus, 0, rows).await?.1.into(),
+    };
+    let (elapsed, cpu) = (began.elapsed(), machine::since(cpu));
+    // While they are connected, the server's processes can still be asked.
+    let store_cpu = at.cpu().await?;
+    drop(stores);
+    Ok(Took { elapsed, cpu, store_cpu })
 }

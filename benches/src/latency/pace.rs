@@ -14,6 +14,7 @@ pub(super) fn pace(rate: u64, events: u64) -> UnboundedReceiver<i64> {
         for n in 0..events {
             let at = began + Duration::from_nanos(n * 1_000_000_000 / rate);
             if let Some(left) = at.checked_duration_since(Instant::now()) {
+                // tidy: allow(sleep): it makes the rate
                 thread::sleep(left);
             }
             if due.send(n.cast_signed()).is_err() {

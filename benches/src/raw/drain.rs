@@ -7,8 +7,8 @@ use super::{PAGE, RawBus, RawStore, WINDOW};
 use crate::Outcome;
 
 /// Several workers: lock rows that nobody else has locked, publish them, await every acknowledgement, delete, commit.
-/// There is no order between the workers. Ends when `rows` are deleted.
-pub(crate) async fn claim<S: RawStore, B: RawBus>(workers: Vec<(S, B)>, rows: u64) -> Outcome<()> {
+/// There is no order between the workers. Ends when `rows` are deleted, and gives the connections back.
+pub(crate) async fn claim<S: RawStore, B: RawBus>(workers: Vec<(S, B)>, rows: u64) -> Outcome<Vec<S>> {
     let mut tasks = JoinSet::new();
     for (mut store, mut bus) in workers {
         tasks.spawn(async move {
@@ -23,27 +23,30 @@ pub(crate) async fn claim<S: RawStore, B: RawBus>(workers: Vec<(S, B)>, rows: u6
                 store.claimed(seqs).await?;
                 done += n as u64;
                 if n == 0 {
-                    return Outcome::Ok(done);
+                    return Outcome::Ok((done, store));
                 }
             }
         });
     }
-    let mut done = 0;
+    let (mut done, mut stores) = (0, Vec::new());
     while let Some(ended) = tasks.join_next().await {
-        done += ended??;
+        let (n, store) = ended??;
+        done += n;
+        stores.push(store);
     }
-    whole(done, rows)
+    whole(done, rows)?;
+    Ok(stores)
 }
 
 /// One reader that is always a page or two ahead, one publisher with a window, one deleter on a connection of its own.
-/// Ends when so many rows above a `seq` are deleted, and says where the last one was.
+/// Ends when so many rows above a `seq` are deleted; says where the last one was, and gives the connections back.
 pub(crate) async fn ordered<S: RawStore, B: RawBus>(
     mut reader: S,
     deleter: S,
     mut bus: B,
     above: i64,
     rows: u64,
-) -> Outcome<i64> {
+) -> Outcome<(i64, [S; 2])> {
     let (pages, mut page) = mpsc::channel(2);
     let reading = tokio::spawn(async move {
         let (mut above, mut left) = (above, rows);
@@ -55,7 +58,7 @@ pub(crate) async fn ordered<S: RawStore, B: RawBus>(
                 break;
             }
         }
-        Outcome::Ok(above)
+        Outcome::Ok((above, reader))
     });
     // What waits here, what is being sent and what is being waited for is the window.
     let (sent, in_flight) = mpsc::channel::<(Vec<i64>, B::Sent)>(WINDOW - 2);
@@ -70,10 +73,11 @@ pub(crate) async fn ordered<S: RawStore, B: RawBus>(
         }
     }
     drop(sent);
-    let last = reading.await??;
+    let (last, reader) = reading.await??;
     waiting.await??;
-    whole(deleting.await??, rows)?;
-    Ok(last)
+    let (done, deleter) = deleting.await??;
+    whole(done, rows)?;
+    Ok((last, [reader, deleter]))
 }
 
 /// Lets a page through when the broker has all of it.
@@ -91,7 +95,7 @@ async fn wait<B: RawBus>(
 }
 
 /// Deletes what is there, up to four pages in one statement.
-async fn delete<S: RawStore>(mut deletable: mpsc::Receiver<Vec<i64>>, mut store: S) -> Outcome<u64> {
+async fn delete<S: RawStore>(mut deletable: mpsc::Receiver<Vec<i64>>, mut store: S) -> Outcome<(u64, S)> {
     let mut done = 0;
     while let Some(mut seqs) = deletable.recv().await {
         while seqs.len() < 4 * PAGE {
@@ -101,7 +105,7 @@ async fn delete<S: RawStore>(mut deletable: mpsc::Receiver<Vec<i64>>, mut store:
         done += seqs.len() as u64;
         store.delete(seqs).await?;
     }
-    Ok(done)
+    Ok((done, store))
 }
 
 fn whole(done: u64, rows: u64) -> Outcome<()> {
