@@ -38,6 +38,12 @@ pub enum Error {
     /// Two claims wrote inbox rows in the same microsecond, and cannot be told apart.
     #[error("two claims of the same subscription met in the same microsecond: claim again")]
     ClaimsMet,
+    /// The server does not answer any more.
+    #[error("the server has not answered for {waited:?}; its connection was given up")]
+    Silent {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The tables are not there.
     #[error(
         "there are no tables {prefix}… in this database: call `migrate()` on the same options once, before the first `connect()`"
@@ -180,7 +186,7 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
         return sort_sqlx(error);
     }
     match error.downcast_ref()? {
-        Error::ConnectionsHeld { .. } | Error::ClaimsMet => Some(Sort::Transient),
+        Error::ConnectionsHeld { .. } | Error::ClaimsMet | Error::Silent { .. } => Some(Sort::Transient),
         Error::Unseen | Error::ReadOnly | Error::NotOfASubscription => Some(Sort::Misuse),
         Error::MySql(error) => sort_sqlx(error),
         _ => None,

@@ -223,28 +223,28 @@ impl InboxStore for MySql {
         subscription: &'a str,
         envelopes: &'a [Arc<Envelope>],
     ) -> BoxFuture<'a, Result<Vec<u32>, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             if envelopes.is_empty() {
                 return Ok(Vec::new());
             }
             let mut held = self.shared.own.begin(Access::Write).await?;
             let (texts, db) = held.parts()?;
             let attempts = count(texts, db, subscription, envelopes).await?;
-            MySql::finish(held).await?;
+            self.finish(held).await?;
             Ok(attempts)
-        })
+        }))
     }
 
     fn give_up<'a>(&'a self, dead: DeadLetter, policy: OnDeadLetter) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             if dead.side == Side::Relay {
                 return Err(Error::NotOfASubscription.into());
             }
             let mut held = self.shared.own.begin(Access::Write).await?;
             let (texts, db) = held.parts()?;
             dead_letters::give_up(texts, db, dead, policy).await?;
-            MySql::finish(held).await
-        })
+            self.finish(held).await
+        }))
     }
 
     fn released<'a>(
@@ -252,13 +252,13 @@ impl InboxStore for MySql {
         subscription: &'a str,
         most: usize,
     ) -> BoxFuture<'a, Result<Vec<Waiting>, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             let waiting = dead_letters::released(texts, db, subscription, most).await?;
             held.give_back();
             Ok(waiting)
-        })
+        }))
     }
 
     fn finished<'a>(
@@ -267,21 +267,21 @@ impl InboxStore for MySql {
         source: &'a str,
         id: &'a EventId,
     ) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.begin(Access::Write).await?;
             let (texts, db) = held.parts()?;
             dead_letters::remove(texts, db, subscription, source, id, "released").await?;
-            MySql::finish(held).await
-        })
+            self.finish(held).await
+        }))
     }
 
     fn halted<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<bool, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             let halted = dead_letters::halted(texts, db, subscription).await?;
             held.give_back();
             Ok(halted)
-        })
+        }))
     }
 }

@@ -38,23 +38,23 @@ async fn backlog(texts: &Texts, db: &mut MySqlConnection) -> Result<Backlog, Box
 
 impl Inspect for MySql {
     fn backlog<'a>(&'a self) -> BoxFuture<'a, Result<Backlog, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             let backlog = backlog(texts, db).await?;
             held.give_back();
             Ok(backlog)
-        })
+        }))
     }
 
     fn dead_letters<'a>(&'a self, most: usize) -> BoxFuture<'a, Result<Vec<DeadLetter>, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             let oldest = dead_letters::oldest(texts, db, &self.shared.incarnation, most).await?;
             held.give_back();
             Ok(oldest)
-        })
+        }))
     }
 
     fn requeue<'a>(
@@ -63,7 +63,7 @@ impl Inspect for MySql {
         source: &'a str,
         id: &'a EventId,
     ) -> BoxFuture<'a, Result<bool, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.begin(Access::Write).await?;
             let (texts, db) = held.parts()?;
             let found = match side {
@@ -71,10 +71,10 @@ impl Inspect for MySql {
                 Side::Subscription(name) => dead_letters::release(texts, db, name, source, id).await?,
             };
             texts.turn_over.query().execute(db).await?;
-            MySql::finish(held).await?;
+            self.finish(held).await?;
             self.wake();
             Ok(found)
-        })
+        }))
     }
 
     fn discard<'a>(
@@ -83,15 +83,15 @@ impl Inspect for MySql {
         source: &'a str,
         id: &'a EventId,
     ) -> BoxFuture<'a, Result<bool, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.begin(Access::Write).await?;
             let (texts, db) = held.parts()?;
             let side = dead_letters::side_name(side);
             let found = dead_letters::remove(texts, db, side, source, id, "dead").await?;
             texts.turn_over.query().execute(db).await?;
-            MySql::finish(held).await?;
+            self.finish(held).await?;
             self.wake();
             Ok(found)
-        })
+        }))
     }
 }

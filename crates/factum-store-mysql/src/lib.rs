@@ -65,7 +65,7 @@ mod to_the_end;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use error::Error;
 pub use options::Options;
@@ -99,6 +99,8 @@ struct Shared {
     incarnation: Arc<str>,
     packet_max: usize,
     is_lazy: bool,
+    /// For so long at most an answer is waited for.
+    patience: Duration,
     hint: Hint,
     horizon: tokio::sync::Mutex<Horizon>,
     began: Instant,
@@ -132,6 +134,7 @@ impl MySql {
             incarnation,
             packet_max: server.packet_max,
             is_lazy: options.accepts_lazy_flush,
+            patience: options.patience(),
             hint: Hint::default(),
             horizon: tokio::sync::Mutex::new(Horizon::new(options.trail)),
             began: Instant::now(),
@@ -150,10 +153,22 @@ impl MySql {
         &self.shared.incarnation
     }
 
+    /// Waits for what the store does by itself, but not without end: a connection that somebody swallowed stays silent.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, factum::BoxError>> + Send,
+    ) -> Result<T, factum::BoxError> {
+        let waited = self.shared.patience;
+        match tokio::time::timeout(waited, work).await {
+            Ok(done) => done,
+            Err(_) => Err(Error::Silent { waited }.into()),
+        }
+    }
+
     /// Ends a transaction of the store's own.
-    async fn finish(held: Held) -> Result<(), factum::BoxError> {
+    async fn finish(&self, held: Held) -> Result<(), factum::BoxError> {
         use factum::port::NotCommitted::{RolledBack, Unknown};
-        held.commit().await.map_err(|failure| match failure {
+        held.commit(self.shared.patience).await.map_err(|failure| match failure {
             RolledBack(error) | Unknown(error) => error,
         })
     }

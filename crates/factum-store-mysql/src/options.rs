@@ -79,7 +79,8 @@ impl Options {
     }
 
     /// How long to wait for a connection, and for the lock of a row; 10 s by default. Less than the deadline of a
-    /// subscription, so that a delivery that had to wait is not taken for one that failed.
+    /// subscription, so that a delivery that had to wait is not taken for one that failed. The answer to a commit, and to
+    /// what relays ask, is waited for three times as long; then the connection is given up.
     pub fn wait(mut self, limit: Duration) -> Self {
         self.wait = limit;
         self
@@ -122,6 +123,11 @@ impl Options {
     /// As for [`connect`](Self::connect); or the tables are newer.
     pub async fn migrate(&self) -> Result<(), Error> {
         schema::migrate(self).await
+    }
+
+    /// For how long an answer is waited for: longer than any lock.
+    pub(crate) fn patience(&self) -> Duration {
+        self.wait.saturating_mul(3)
     }
 
     pub(crate) fn server(&self) -> &MySqlConnectOptions {

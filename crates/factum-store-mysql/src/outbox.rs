@@ -116,27 +116,27 @@ impl MySql {
 
 impl OutboxStore for MySql {
     fn lease<'a>(&'a self, owner: &'a str, asked: Asked) -> BoxFuture<'a, Result<Leased, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             let leased = lease::lease(texts, db, owner, asked).await?;
             held.give_back();
             Ok(leased)
-        })
+        }))
     }
 
     fn release<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             lease::release(texts, db, owner).await?;
             held.give_back();
             Ok(())
-        })
+        }))
     }
 
     fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Found, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             // One read at a time, so that a look of another's does not count for a snapshot that is older.
             let mut horizon = self.shared.horizon.lock().await;
             let mut held = self.shared.own.take().await?;
@@ -162,7 +162,7 @@ impl OutboxStore for MySql {
             let end = end_of(&found.rows, &read);
             found.floor = self.readers.read(read.buckets, above, end, horizon.proven());
             Ok(found)
-        })
+        }))
     }
 
     fn settle<'a>(
@@ -171,7 +171,7 @@ impl OutboxStore for MySql {
         leases: &'a [Lease],
         settlement: &'a Settlement,
     ) -> BoxFuture<'a, Result<usize, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             if settlement.is_empty() {
                 return Ok(0);
             }
@@ -185,9 +185,9 @@ impl OutboxStore for MySql {
             let mut held = self.shared.own.begin(Access::Write).await?;
             let (texts, db) = held.parts()?;
             let rows = settle::settle(texts, db, owner, leases, settlement).await?;
-            MySql::finish(held).await?;
+            self.finish(held).await?;
             Ok(usize::try_from(rows)?)
-        })
+        }))
     }
 
     fn hint(&self) -> BoxFuture<'_, ()> {
@@ -195,14 +195,14 @@ impl OutboxStore for MySql {
     }
 
     fn clean_up(&self) -> BoxFuture<'_, Result<bool, BoxError>> {
-        Box::pin(async move {
+        Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
             texts.forget_dead.query().execute(&mut *db).await?;
             let forgotten = texts.forget_attempts.query().execute(db).await?.rows_affected();
             held.give_back();
             Ok(forgotten >= inbox::FORGOTTEN_MAX)
-        })
+        }))
     }
 }
 

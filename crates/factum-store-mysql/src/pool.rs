@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, is_disconnected, is_ended};
-use crate::session::Connection;
+use crate::session::{Connection, Failure};
 use crate::texts::Texts;
 use crate::to_the_end::to_the_end;
 
@@ -123,9 +123,10 @@ impl Hold {
             // The server may have been started again: then the others are gone as well.
             Ok(false) => self.resting.lock().unwrap_or_else(PoisonError::into_inner).clear(),
             Err(_) => {
+                let options = Arc::clone(&self.options);
                 // The socket is closed first, so that nothing else can begin on it.
-                drop(self.session);
-                kill(&self.options, id).await;
+                drop(self);
+                let _ = tokio::time::timeout(LONG_PATIENCE, kill(&options, id)).await;
             }
         }
     }
@@ -169,10 +170,12 @@ impl Held {
     }
 
     /// Commits its transaction.
-    pub(crate) async fn commit(mut self) -> Result<(), NotCommitted> {
+    pub(crate) async fn commit(mut self, patience: Duration) -> Result<(), NotCommitted> {
         let hold = self.hold()?;
         let name = hold.name.clone().unwrap_or_default();
-        match hold.session.commit(&name).await {
+        let waited = patience;
+        let asked = tokio::time::timeout(waited, hold.session.commit(&name)).await;
+        match asked.unwrap_or(Err(Failure::Unknown(Error::Silent { waited }))) {
             Ok(()) => {
                 self.give_back();
                 Ok(())

@@ -94,7 +94,7 @@ async fn commit(tx: Tx, outbox: Vec<Envelope>) -> Result<(), NotCommitted> {
     if let Err(error) = outbox::append(texts, shared.packet_max, db, &outbox).await {
         return Err(held.refuse(error).await);
     }
-    held.commit().await?;
+    held.commit(shared.patience).await?;
     if !outbox.is_empty() {
         shared.hint.give();
     }

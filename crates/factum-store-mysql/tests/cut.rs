@@ -2,11 +2,17 @@
 
 mod support;
 
+use std::time::Duration;
+
+use factum::port::{BucketSet, OutboxStore as _, Read};
 use factum::{Dispatcher, Error};
 use factum_conformance::service;
 use factum_launcher::{End, Proxy, Way};
 use factum_store_mysql::Options;
 use support::{Database, NoteWritten, announce, work, write_note};
+
+const ALL: Read =
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 1_000, bytes_max: 1 << 22 };
 
 /// What became of saves.
 #[derive(Debug, Default)]
@@ -72,4 +78,37 @@ async fn f_08_an_answer_that_is_cut_at_any_byte_is_told_truly() {
     let name = "f_08_an_answer_that_is_cut_at_any_byte_is_told_truly";
     let Some(tally) = cut_everywhere(Way::ToClient, End::Reset, name).await else { return };
     assert!(tally.refused > 5 && tally.unknown_and_kept > 0, "{tally:?}");
+}
+
+/// As behind a firewall that has forgotten a connection: nobody waits for ever, and what comes after is as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_34_a_connection_that_is_swallowed_is_given_up() {
+    let Some(url) = service::MYSQL.url_or_skip("f_34_a_connection_that_is_swallowed_is_given_up") else {
+        return;
+    };
+    let database = Database::on(&url);
+    let _ = database.store().await;
+    let server = format!("{}:{}", database.server().get_host(), database.server().get_port());
+    let address = std::net::ToSocketAddrs::to_socket_addrs(&server).unwrap().next().unwrap();
+    let proxy = Proxy::to(address).await.unwrap();
+    let through = database.server().host("127.0.0.1").port(proxy.address().port());
+    let options = Options::with(through).connections(1).own_connections(1).wait(Duration::from_millis(300));
+    let store = options.connect().await.unwrap();
+    let work = work(&store, Dispatcher::new());
+    write_note(&work, "before").await.unwrap();
+    assert_eq!(store.read(ALL).await.unwrap().rows.len(), 1);
+    let mut uow = work.begin().await.unwrap();
+    support::insert(uow.connection().await.unwrap(), "committing", "well").await.unwrap();
+    for way in Way::BOTH {
+        proxy.swallow(way, true);
+    }
+    assert!(store.read(ALL).await.unwrap_err().to_string().contains("has not answered"));
+    let error = uow.save_changes().await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
+    proxy.heal();
+    let began = std::time::Instant::now();
+    while store.read(ALL).await.is_err() || write_note(&work, "after").await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it does not come back");
+    }
+    assert_eq!(database.counts().await, (2, 2), "what was swallowed was not committed");
 }
