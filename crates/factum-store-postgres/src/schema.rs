@@ -154,9 +154,10 @@ pub(crate) fn check_server(version: u32) -> Result<(), Error> {
 
 /// Brings the tables up to date. Several processes may do it at once: whoever comes second finds it done.
 pub(crate) async fn migrate(db: &mut PgConnection, names: &Names) -> Result<(), Error> {
-    check_encoding(db).await?;
+    // All in one transaction: behind a pooler two statements might be in two sessions.
     let mut tx = db.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    // Gone with the transaction, so that it is let go whatever happens, and behind a pool of sessions too.
+    check_encoding(&mut tx).await?;
+    // Gone with the transaction, whatever happens.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
     sqlx::query(lock).persistent(false).bind(names.fill("{prefix}migrations")).execute(&mut *tx).await?;
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)";
