@@ -23,6 +23,7 @@
 mod connect;
 mod dead_letters;
 mod documents;
+mod durable;
 mod error;
 mod hint;
 mod inbox;
@@ -44,7 +45,6 @@ mod transaction;
 mod wake;
 mod writers;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use error::Error;
@@ -53,6 +53,7 @@ pub use options::{Isolation, Options};
 pub use outbox::append;
 pub use transaction::Tx;
 
+use durable::Durable;
 use hint::{Hint, Seen};
 use session::{Held, Sessions};
 use texts::Texts;
@@ -74,13 +75,12 @@ struct Shared {
     hint: Arc<Hint>,
     wake: Wake,
     writers: Mutex<Writers>,
-    /// Every transaction below this had ended when everything that it wrote was known to be on the disk.
-    durable: AtomicU64,
+    durable: Durable,
 }
 
 impl Shared {
     fn new(sessions: Sessions, texts: Texts, incarnation: Option<Arc<str>>, wake: Wake) -> Self {
-        let (hint, writers, durable) = (Arc::default(), Mutex::default(), AtomicU64::new(0));
+        let (hint, writers, durable) = (Arc::default(), Mutex::default(), Durable::default());
         Self { sessions, texts, incarnation, hint, wake, writers, durable }
     }
 

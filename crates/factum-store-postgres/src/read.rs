@@ -1,7 +1,6 @@
 //! What a relay reads: rows that are committed, durable and not held back, and no younger one of a key before an older.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use factum::port::{Found, OutboxRow, Read, read_back};
@@ -32,7 +31,10 @@ const BARRIER: &str = "CASE WHEN r.young = 1 AND r.is_young THEN
 /// Whether a row may be younger than `$6`: transactions that had ended when everything was last known to be on the disk.
 /// A long outbox was written by such; without this each read of it would wait for the disk, because settlements write to
 /// the log all the time.
-const YOUNG: &str = "age(o.xmin) <= (SELECT age($6::text::xid))";
+///
+/// Numbers of transactions go round: a mark that is half-way round is none, and everything is young.
+const YOUNG: &str = "age(o.xmin) <= (SELECT CASE WHEN age($6::text::xid) BETWEEN 0 AND 1000000000
+        THEN age($6::text::xid) ELSE 2147483647 END)";
 
 /// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, `$5` not these, `$6` see [`YOUNG`]. First one row of facts, then the rows: all by one
 /// snapshot. Sizes are summed before data is read, so that a batch takes no more memory than it may.
@@ -81,7 +83,7 @@ pub(crate) async fn read(store: &Postgres, read: &Read) -> Result<Found, Error> 
     loop {
         let writers = || store.shared.writers.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = writers().plan(read, tries >= AGAIN_MAX, Instant::now());
-        let (found, shown) = ask(store, read, plan.begin, plan.look).await?;
+        let Some((found, shown)) = ask(store, read, plan.begin, plan.look).await? else { continue };
         match writers().absorb(&plan, &shown, Instant::now()) {
             Verdict::Sound(floor) => return Ok(Found { floor, ..found }),
             Verdict::Again => tries += 1,
@@ -89,8 +91,13 @@ pub(crate) async fn read(store: &Postgres, read: &Read) -> Result<Found, Error> 
     }
 }
 
-async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<(Found, Shown), Error> {
-    let texts = &store.shared.texts;
+/// `None`: what was known to be durable may be of another life of the server than the one that has answered.
+async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<Option<(Found, Shown)>, Error> {
+    let (texts, sessions) = (&store.shared.texts, &store.shared.sessions);
+    let opened = sessions.opened();
+    let durable = if sessions.manners().pooled { 0 } else { store.shared.durable.below(opened) };
+    // Of a number of 64 bits the database keeps 32 with each row.
+    let [_, _, _, _, low @ ..] = durable.to_be_bytes();
     let query = texts
         .query(if look { &texts.read_and_look } else { &texts.read })
         .bind(begin)
@@ -98,13 +105,13 @@ async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<(F
         .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
         .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX))
         .bind(read.except.clone())
-        .bind((store.shared.durable.load(Ordering::Relaxed) as u32).to_string());
-    let rows = store.shared.sessions.fetch(&texts.begin_own, query).await;
-    if rows.is_err() {
-        // It may be another server, or another life of it, that answers next.
-        store.shared.durable.store(0, Ordering::Relaxed);
+        .bind(u32::from_be_bytes(low).to_string());
+    let rows = sessions.fetch(&texts.begin_own, query).await?;
+    let same_life = sessions.opened() == opened;
+    if durable != 0 && !same_life {
+        return Ok(None);
     }
-    let mut rows = rows?.into_iter();
+    let mut rows = rows.into_iter();
     let facts = rows.next().ok_or(sqlx::Error::RowNotFound)?;
     let incarnation: &str = facts.try_get(ENVELOPE)?;
     let mut reader = Reader::default();
@@ -116,10 +123,9 @@ async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<(F
             outbox_row(&mut reader, &row, incarnation)
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    if is_durable {
+    if is_durable && same_life {
         // All that this read could see is on the disk: whatever such a transaction wrote needs no waiting any more.
-        let ended: u64 = ended.parse().unwrap_or_default();
-        store.shared.durable.fetch_max(ended, Ordering::Relaxed);
+        store.shared.durable.note(opened, ended.parse().unwrap_or_default());
     }
     let bytes: usize = rows.iter().map(|row| row.envelope.data.len()).sum();
     let shown = Shown {
@@ -127,7 +133,7 @@ async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<(F
         cut: rows.len() >= read.rows_max || bytes >= read.bytes_max.max(1),
         look: facts.try_get(3)?,
     };
-    Ok((Found { rows, floor: 0, generation: facts.try_get(0)? }, shown))
+    Ok(Some((Found { rows, floor: 0, generation: facts.try_get(0)? }, shown)))
 }
 
 fn outbox_row(reader: &mut Reader, row: &PgRow, incarnation: &str) -> Result<OutboxRow, Error> {

@@ -86,12 +86,22 @@ pub(crate) struct Sessions {
     start: Instant,
     /// When one was last found broken, in ms since the start: older ones are looked at before their next use.
     broke: Arc<AtomicU64>,
+    /// How many were opened.
+    opened: AtomicU64,
 }
 
 impl Sessions {
     pub(crate) fn new(options: PgConnectOptions, most: usize, wait: Duration, manners: Manners) -> Self {
         let slots = Slots::new(most);
-        Self { options, slots, wait, manners, start: Instant::now(), broke: Arc::default() }
+        Self {
+            options,
+            slots,
+            wait,
+            manners,
+            start: Instant::now(),
+            broke: Arc::default(),
+            opened: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn manners(&self) -> Manners {
@@ -117,7 +127,14 @@ impl Sessions {
         Ok(Held { session, open: false, ticket: Some(ticket), broke })
     }
 
+    /// How many connections were opened so far. While it stays the same, the server has lived on: no connection outlives
+    /// a crash of it.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::SeqCst)
+    }
+
     async fn open(&self) -> Result<Session, sqlx::Error> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
         let opening = timeout(self.wait, self.options.connect());
         let db = opening.await.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
         let now = Instant::now();

@@ -19,17 +19,21 @@ async fn survives(test: &str, further: &[(&str, &str)]) {
         let mut db = schema.look().await;
         // So that the tables, and what the rounds before have left, are not at stake.
         run(&mut db, "CHECKPOINT").await;
-        for n in 0..20 {
-            plain_insert(&mut db, &format!("{round} {n}"), "a").await;
-        }
-        // The connections of the store were cut by the crash of the round before.
-        let shown = loop {
-            match store.read(all_above(0)).await {
-                Ok(found) => break ids(&found),
-                Err(_) if round > 0 => {}
-                Err(error) => panic!("{error}"),
+        let mut shown = Vec::new();
+        // The second time some are known to be on the disk, and others are not.
+        for batch in 0..2 {
+            for n in 0..10 {
+                plain_insert(&mut db, &format!("{round} {batch} {n}"), "a").await;
             }
-        };
+            // The connections of the store were cut by the crash of the round before.
+            shown = loop {
+                match store.read(all_above(0)).await {
+                    Ok(found) => break ids(&found),
+                    Err(_) if round > 0 => {}
+                    Err(error) => panic!("{error}"),
+                }
+            };
+        }
         server.kill().unwrap();
         server.start_again().await.unwrap();
         let mut db = schema.look().await;
