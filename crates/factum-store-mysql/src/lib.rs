@@ -103,6 +103,7 @@ struct Shared {
     patience: Duration,
     hint: Hint,
     horizon: tokio::sync::Mutex<Horizon>,
+    known: lease::Known,
     began: Instant,
 }
 
@@ -136,6 +137,7 @@ impl MySql {
             is_lazy: options.accepts_lazy_flush,
             patience: options.patience(),
             hint: Hint::default(),
+            known: lease::Known::default(),
             horizon: tokio::sync::Mutex::new(Horizon::new(options.trail)),
             began: Instant::now(),
         };

@@ -119,7 +119,7 @@ impl OutboxStore for MySql {
         Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
-            let leased = lease::lease(texts, db, owner, asked).await?;
+            let leased = lease::lease(texts, db, &self.shared.known, owner, asked).await?;
             held.give_back();
             Ok(leased)
         }))
@@ -129,7 +129,7 @@ impl OutboxStore for MySql {
         Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
-            lease::release(texts, db, owner).await?;
+            lease::release(texts, db, &self.shared.known, owner).await?;
             held.give_back();
             Ok(())
         }))

@@ -302,3 +302,39 @@ async fn f_28_relays_and_writers_never_deadlock() {
     assert_drained(&store, &bus, 40, 60).await;
     eprintln!("deadlocks of the whole server meanwhile: {}", database.number(deadlocks).await - before);
 }
+
+/// So that relays with nothing to do cost a database next to nothing.
+#[tokio::test]
+async fn a_relay_that_just_goes_on_renews_by_one_statement_and_notices_all_the_same() {
+    let name = "a_relay_that_just_goes_on_renews_by_one_statement_and_notices_all_the_same";
+    let Some(server) = or_skip(name, MariaDb::start().await) else { return };
+    let database = Database::on(server.url());
+    let store = database.store().await;
+    let minute = Duration::from_secs(60);
+    let share = Asked { duration: minute, most: 40, give_back: BucketSet::NONE };
+    let mine = store.lease("one", share).await.unwrap();
+    let theirs = lease(&store, "two", minute).await;
+    assert_eq!((mine.leases.len(), theirs.leases.len(), theirs.relays), (40, 24, 2));
+    let mine = store.lease("one", share).await.unwrap();
+    let mut db = database.look().await;
+    let mut questions = async || {
+        let row = db.fetch_one("SHOW GLOBAL STATUS LIKE 'Questions'").await.unwrap();
+        row.try_get::<String, _>(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = questions().await;
+    for _ in 0..20 {
+        assert_eq!(store.lease("one", share).await.unwrap(), mine);
+    }
+    assert_eq!(questions().await - before, 21, "20 of the lease, and the question itself");
+    // Taken away, given back by somebody else, and somebody new.
+    database.run("UPDATE factum_lease SET owner = 'three', epoch = epoch + 1 WHERE bucket = 5").await;
+    let left = store.lease("one", share).await.unwrap();
+    assert_eq!(left.leases.len(), 39);
+    store.release("two").await.unwrap();
+    lease(&store, "four", minute).await;
+    let again = store.lease("one", share).await.unwrap();
+    assert_eq!((again.leases.len(), again.relays), (39, 2));
+    store.release("four").await.unwrap();
+    let again = store.lease("one", share).await.unwrap();
+    assert_eq!((again.leases.len(), again.relays), (40, 1));
+}
