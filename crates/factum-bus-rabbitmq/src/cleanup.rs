@@ -6,43 +6,40 @@ use lapin::Channel;
 use lapin::options::{BasicGetOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 
-use crate::connection::{Recipe, ask};
+use crate::connection::ask;
 use crate::error::{Error, NOT_FOUND, reply_code};
 use crate::options::Options;
 use crate::topology::EXCHANGE;
 
 pub(crate) async fn clean_up(options: Options) -> Result<usize, Error> {
-    let (names, deadline) = (options.names()?, options.deadline);
-    let name = format!("{}-clean-up", options.connection_name);
-    let recipe =
-        Recipe { uri: options.uri()?, name, deadline: options.connect_deadline, answers_within: deadline };
-    let connection = recipe.connect().await?;
+    let deadline = options.deadline;
+    let connection = options.recipe("clean-up")?.connect().await?;
     let channel = ask(deadline, "opening a channel", connection.create_channel()).await?;
+    let registry = options.names()?.registry();
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let registry = channel.queue_declare(names.registry(), passive, FieldTable::default());
-    let mut removed = 0;
-    match ask(deadline, "looking for the registry", registry).await {
-        Ok(_) => {
-            let listed = list(&options, &channel, names.registry()).await?;
-            let (exchanges, queues): (Vec<_>, Vec<_>) =
-                listed.into_iter().partition(|(kind, _)| kind == EXCHANGE);
-            for (_, name) in exchanges {
-                removed += delete_exchange(&options, &channel, &name).await?;
-            }
-            let own = [names.hub().to_string()];
-            for name in own {
-                removed += delete_exchange(&options, &channel, &name).await?;
-            }
-            // The registry last, so that a run that was cut short can be repeated.
-            let own = [names.partitions(), names.registry()].map(|name| name.to_string());
-            for name in queues.into_iter().map(|(_, name)| name).chain(own) {
-                removed += delete_queue(&options, &channel, &name).await?;
-            }
-        }
-        Err(Error::Broker { source, .. }) if reply_code(&source) == Some(NOT_FOUND) => {}
+    let look = channel.queue_declare(registry, passive, FieldTable::default());
+    let removed = match ask(deadline, "looking for the registry", look).await {
+        Ok(_) => remove(&options, &channel).await?,
+        Err(Error::Broker { source, .. }) if reply_code(&source) == Some(NOT_FOUND) => 0,
         Err(other) => return Err(other),
-    }
+    };
     let _ = ask(deadline, "closing", connection.close(200, "done".into())).await;
+    Ok(removed)
+}
+
+async fn remove(options: &Options, channel: &Channel) -> Result<usize, Error> {
+    let names = options.names()?;
+    let listed = list(options, channel, names.registry()).await?;
+    let (exchanges, queues): (Vec<_>, Vec<_>) = listed.into_iter().partition(|(kind, _)| kind == EXCHANGE);
+    let mut removed = 0;
+    for name in exchanges.into_iter().map(|(_, name)| name).chain([names.hub().to_string()]) {
+        removed += delete_exchange(options, channel, &name).await?;
+    }
+    // The registry last, so that a run that was cut short can be repeated.
+    let own = [names.partitions(), names.registry()].map(|name| name.to_string());
+    for name in queues.into_iter().map(|(_, name)| name).chain(own) {
+        removed += delete_queue(options, channel, &name).await?;
+    }
     Ok(removed)
 }
 

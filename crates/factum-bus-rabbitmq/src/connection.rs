@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::LongString;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, Event};
@@ -20,6 +21,8 @@ use crate::error::Error;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How often to look whether it is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long saying good-bye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -28,6 +31,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub(crate) struct Recipe {
     pub(crate) uri: AMQPUri,
     pub(crate) name: String,
+    /// In PEM.
+    pub(crate) certificate_authority: Option<String>,
     /// For one try.
     pub(crate) deadline: Duration,
     /// For each answer afterwards.
@@ -39,8 +44,10 @@ impl Recipe {
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let properties = ConnectionProperties::default().with_connection_name(LongString::from(&*self.name));
         let what = || format!("connecting to {}:{}", self.uri.authority.host, self.uri.authority.port);
-        match tokio::time::timeout(self.deadline, Connection::connect_uri(self.uri.clone(), properties)).await
-        {
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.certificate_authority.clone() };
+        let runtime = lapin::runtime::default_runtime().map_err(|error| Error::of(what(), error))?;
+        let connect = Connection::connect_uri_with_config(self.uri.clone(), properties, tls, runtime);
+        match tokio::time::timeout(self.deadline, connect).await {
             Ok(connected) => connected.map_err(|error| Error::of(what(), error)),
             Err(_) => Err(Error::NoAnswer { what: what(), after: self.deadline }),
         }
@@ -237,8 +244,13 @@ impl Keeper {
 
     /// Ends when the connection does, and says why. `None`: it was closed on purpose.
     async fn hold(&mut self, mut held: Held) -> Option<String> {
+        let mut look = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
+                // What happened before somebody listened was told to nobody.
+                _ = look.tick() => if !held.connection.status().connected() {
+                    return Some("it ended".into());
+                },
                 event = held.events.next() => match event {
                     Some(Event::ConnectionBlocked(reason)) => {
                         tracing::warn!(reason, "RabbitMQ blocks publishers");

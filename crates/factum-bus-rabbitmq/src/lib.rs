@@ -6,6 +6,22 @@
 //! holds across processes that come, go and die. It needs a tokio runtime, and refuses what exists with other
 //! settings: nothing on the broker is ever changed silently.
 //!
+//! What it makes has names that a person can predict (namespace `shop`, source `https://shop.example/ordering`,
+//! subscription `billing`): exchanges `shop.https://shop.example/ordering` and `shop`, which gets everything; queues
+//! `shop.billing.0` to `shop.billing.7`, and `shop.billing.unreadable` for messages that are no events. A program
+//! in another language publishes to the first with the routing key `<type>.<p>`, where p is the first byte of the MD5
+//! of `partitionkey` (or else `id`), modulo 64, modulo the number of partitions; it reads by binding a queue of its
+//! own there to `<type>.*`. Attributes are headers `ce-<name>`, as in CloudEvents' other binary modes.
+//!
+//! What is the broker's, and cannot be mended from here:
+//! - RabbitMQ 3.10 keeps the name of a *new* quorum queue in memory for up to three seconds. If it is killed in that
+//!   time, the queue has lost what was confirmed, and nobody leads it (seen with 3.10.8). Make subscriptions before the
+//!   load comes.
+//! - A delivery that is out for longer than the broker's `consumer_timeout` (30 minutes by default) comes again, like
+//!   everything that its partition holds. Backoff counts.
+//! - AMQP cannot list bindings: types that a subscription no longer takes are still delivered to it. Give the change a
+//!   new name, or unbind by hand.
+//!
 //! ```no_run
 //! # async fn connect() -> Result<(), factum_bus_rabbitmq::Error> {
 //! use std::sync::Arc;
@@ -44,12 +60,22 @@ use factum::{BoxError, BoxFuture, EventBus};
 pub use error::Error;
 pub use options::{Options, QueueKind};
 
-use connection::{Link, Recipe};
+use connection::Link;
 use publish::Publisher;
 use subscribe::Subscriber;
 use topology::Topology;
 
 /// An event bus on RabbitMQ. Cheap to clone; clones are handles of the same two connections.
+///
+/// - A subscription exists from its first [`subscribe`](EventBus::subscribe) until its queues are deleted. Who
+///   subscribes again under its name with other types adds those.
+/// - An envelope that no subscription takes yet is [`Unroutable`](factum::integration::Answer::Unroutable). One that a
+///   queue could not store (it is full, or moving) is `Unknown`, because other queues may have it, and it comes again.
+/// - A connection that is lost, or silent for longer than the [deadline](Options::deadline), answers `Unknown` to all
+///   that was under way, and is made again. While the broker blocks publishers, publishing waits for as long as the
+///   deadline, and then fails.
+/// - Several processes that read a subscription share its partitions; one key is always read by one of them.
+/// - Dropping the last consumer of a subscription in this process hands back what it holds.
 #[derive(Clone)]
 pub struct RabbitMq {
     shared: Arc<Shared>,
@@ -77,14 +103,9 @@ impl RabbitMq {
 
     async fn connect_with(options: Options) -> Result<Self, Error> {
         options.check()?;
-        let recipe = |purpose: &str| {
-            let name = format!("{}-{purpose}", options.connection_name);
-            let (deadline, answers_within) = (options.connect_deadline, options.deadline);
-            Ok::<_, Error>(Recipe { uri: options.uri()?, name, deadline, answers_within })
-        };
         let topology = || Ok::<_, Error>(Arc::new(Topology::new(&options)?));
-        let publishing = (Arc::new(Link::open(recipe("publish")?).await?), topology()?);
-        let consuming = (Arc::new(Link::open(recipe("consume")?).await?), topology()?);
+        let publishing = (Arc::new(Link::open(options.recipe("publish")?).await?), topology()?);
+        let consuming = (Arc::new(Link::open(options.recipe("consume")?).await?), topology()?);
         publishing.1.namespace(&publishing.0.up_within(options.deadline).await?).await?;
         let publisher = Publisher::start(publishing.0, publishing.1, &options);
         let subscriber = Subscriber::new(consuming.0, consuming.1, &options);
@@ -95,7 +116,11 @@ impl RabbitMq {
 
 fn capabilities(options: &Options) -> Capabilities {
     let mut capabilities = Capabilities::none();
-    capabilities.durability = Durability::Flushed;
+    // A quorum queue confirms when a majority has synced its log. A classic one (version 2) leaves that to the system.
+    capabilities.durability = match options.queue_kind {
+        QueueKind::Quorum => Durability::Flushed,
+        QueueKind::Classic => Durability::Written,
+    };
     capabilities.ordered = true;
     capabilities.persistent = true;
     capabilities.data_bytes_max = options.data_bytes_max;

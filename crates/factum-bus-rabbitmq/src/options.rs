@@ -8,6 +8,7 @@ use factum::Envelope;
 use lapin::uri::AMQPUri;
 
 use crate::RabbitMq;
+use crate::connection::Recipe;
 use crate::error::Error;
 use crate::names::Names;
 
@@ -40,10 +41,11 @@ pub struct Options {
     pub(crate) in_flight: usize,
     pub(crate) in_flight_bytes: usize,
     pub(crate) data_bytes_max: usize,
-    pub(crate) connect_deadline: Duration,
+    connect_deadline: Duration,
     pub(crate) deadline: Duration,
     pub(crate) share_every: Duration,
-    pub(crate) connection_name: String,
+    connection_name: String,
+    certificate_authority: Option<String>,
 }
 
 impl Options {
@@ -63,6 +65,7 @@ impl Options {
             deadline: Duration::from_secs(10),
             share_every: Duration::from_secs(5),
             connection_name: "factum".into(),
+            certificate_authority: None,
         }
     }
 
@@ -153,6 +156,12 @@ impl Options {
         self
     }
 
+    /// Whom to trust with `amqps://`, in PEM, beside the authorities of the web that are compiled in.
+    pub fn certificate_authority(mut self, pem: impl Into<String>) -> Self {
+        self.certificate_authority = Some(pem.into());
+        self
+    }
+
     /// Connects, and makes or verifies what the namespace needs.
     ///
     /// # Errors
@@ -196,9 +205,20 @@ impl Options {
         range("`data_bytes_max`", self.data_bytes_max, fits, "at most 16,777,216")
     }
 
+    /// How to connect, for a purpose.
+    pub(crate) fn recipe(&self, purpose: &str) -> Result<Recipe, Error> {
+        Ok(Recipe {
+            uri: self.uri()?,
+            name: format!("{}-{purpose}", self.connection_name),
+            certificate_authority: self.certificate_authority.clone(),
+            deadline: self.connect_deadline,
+            answers_within: self.deadline,
+        })
+    }
+
     /// What to connect to. A path of `/` alone means the vhost `/`, as no path does: one with an empty name is made
     /// by nobody on purpose.
-    pub(crate) fn uri(&self) -> Result<AMQPUri, Error> {
+    fn uri(&self) -> Result<AMQPUri, Error> {
         let mut uri: AMQPUri = self.url.parse().map_err(|why| Error::Url { why })?;
         if uri.vhost.is_empty() {
             uri.vhost = "/".into();

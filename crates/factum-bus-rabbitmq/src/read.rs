@@ -114,23 +114,23 @@ impl Reader {
         let (acks, mut acked) = mpsc::unbounded_channel();
         let mut is_leaving = false;
         let end = loop {
-            if is_leaving && self.subscription.out_of(number) == 0 {
+            // Registered before looking, so that nothing that happens in between is missed.
+            let mut changed = std::pin::pin!(self.subscription.changed.notified());
+            changed.as_mut().enable();
+            if is_leaving && self.subscription.withdraw(number) == 0 {
                 break Ok(End::GaveWay);
             }
             tokio::select! {
                 biased;
                 () = &mut stopped => break Ok(End::Stopped),
-                () = self.give_way.leave.notified() => {
-                    // What is out may still be acknowledged; the rest is the next one's.
-                    self.subscription.withdraw(number);
-                    is_leaving = true;
-                }
+                // What is out may still be acknowledged; the rest is the next one's.
+                () = self.give_way.leave.notified() => is_leaving = true,
                 tag = acked.recv() => if let Some(tag) = tag
                     && let Err(error) = acknowledge(up, &channel, tag, &mut acked).await
                 {
                     break Err(error);
                 },
-                () = self.subscription.changed.notified(), if is_leaving => {}
+                () = changed, if is_leaving => {}
                 delivery = deliveries.next() => {
                     let Some(Ok(delivery)) = delivery else { break Ok(End::Lost) };
                     self.give_way.is_taken.store(true, Ordering::Relaxed);

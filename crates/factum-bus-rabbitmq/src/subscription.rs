@@ -124,14 +124,9 @@ impl Subscription {
         self.changed.notify_waiters();
     }
 
-    /// A reader is about to give its channel up: what is not out is another's.
-    pub(crate) fn withdraw(&self, channel: u64) {
-        self.lock().queue.withdraw(channel);
-    }
-
-    /// How many of a channel are out.
-    pub(crate) fn out_of(&self, channel: u64) -> usize {
-        self.lock().queue.out_of(channel)
+    /// A reader is giving its channel up: what is not out is another's. Says how much is out.
+    pub(crate) fn withdraw(&self, channel: u64) -> usize {
+        self.lock().queue.withdraw(channel)
     }
 
     pub(crate) fn take(&self, consumer: usize, most: usize) -> Look {
