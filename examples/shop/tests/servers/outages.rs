@@ -1,47 +1,13 @@
 //! Broker and database are each killed once in the middle of the work, and come back: the shop waits for them, and goes
 //! on by itself.
 
-use std::time::Duration;
-
 use factum_launcher::{MariaDb, Nats, Postgres, Process, RabbitMq, Server, or_skip};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection};
 use tokio::time::timeout;
 
-use crate::place::{Place, TRIALS};
+use crate::place::{Place, TRIALS, WATCHDOG, until_there_are};
 
 const LIMIT: &str = "1500";
-const WATCHDOG: Duration = Duration::from_secs(300);
-
-/// One number of a service's database, asked over a connection of its own: the one before may have been killed.
-async fn number(place: &Place, service: &str, from: &str) -> Option<i64> {
-    let database = format!("{}_{service}", place.namespace.replace('-', "_"));
-    let query = AssertSqlSafe(format!("SELECT count(*) FROM {database}.{from}"));
-    let asked = async {
-        match place.store.split(':').next() {
-            Some("postgres") => {
-                let mut db = PgConnection::connect(&place.store).await?;
-                sqlx::query_scalar(query).fetch_one(&mut db).await
-            }
-            _ => {
-                let mut db = MySqlConnection::connect(&place.store).await?;
-                sqlx::query_scalar(query).fetch_one(&mut db).await
-            }
-        }
-    };
-    asked.await.ok()
-}
-
-/// Waits until there are so many.
-async fn until_there_are(least: i64, place: &Place, service: &str, table: &str, shop: &Process) {
-    let counted = async {
-        while number(place, service, table).await.is_none_or(|found| found < least) {
-            let _ = timeout(Duration::from_millis(50), std::future::pending::<()>()).await;
-        }
-    };
-    let waited = timeout(WATCHDOG, counted).await;
-    assert!(waited.is_ok(), "{service}.{table} never had {least} rows; the shop says: {}", shop.log());
-}
 
 async fn assert_outlasts(place: Place, store: &mut Server, bus: &mut Server) {
     let mut command = place.shop(&["--limit", LIMIT, "--json"]);

@@ -3,15 +3,20 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use factum_conformance::service::{MYSQL, NATS, POSTGRES, RABBITMQ, Server};
+use factum_launcher::Process;
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection};
+use tokio::time::timeout;
 
 use crate::support::{command, report};
 
 /// Declined and seeded, so that every kind of event is told.
 pub(crate) const TRIALS: [&str; 4] = ["--decline", "7", "--seed", "3"];
+
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(300);
 
 /// Removed when it is dropped.
 pub(crate) struct Place {
@@ -81,6 +86,36 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _ = self.shop(&["--cleanup"]).output();
     }
+}
+
+/// One number of a service's database, asked over a connection of its own: the one before may have been killed.
+pub(crate) async fn number(place: &Place, service: &str, from: &str) -> Option<i64> {
+    let database = format!("{}_{service}", place.namespace.replace('-', "_"));
+    let query = AssertSqlSafe(format!("SELECT count(*) FROM {database}.{from}"));
+    let asked = async {
+        match place.store.split(':').next() {
+            Some("postgres") => {
+                let mut db = PgConnection::connect(&place.store).await?;
+                sqlx::query_scalar(query).fetch_one(&mut db).await
+            }
+            _ => {
+                let mut db = MySqlConnection::connect(&place.store).await?;
+                sqlx::query_scalar(query).fetch_one(&mut db).await
+            }
+        }
+    };
+    asked.await.ok()
+}
+
+/// Waits until there are so many.
+pub(crate) async fn until_there_are(least: i64, place: &Place, service: &str, table: &str, shop: &Process) {
+    let counted = async {
+        while number(place, service, table).await.is_none_or(|found| found < least) {
+            let _ = timeout(Duration::from_millis(50), std::future::pending::<()>()).await;
+        }
+    };
+    let waited = timeout(WATCHDOG, counted).await;
+    assert!(waited.is_ok(), "{service}.{table} never had {least} rows; the shop says: {}", shop.log());
 }
 
 fn server(kind: &str) -> Option<Server> {
