@@ -278,6 +278,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn f_55_what_was_complete_just_before_is_looked_at_although_it_was_woken_too_late_for_this_round() {
+        let mut confirms = Confirms::new();
+        let nine = add(&mut confirms, "9");
+        let (go, gone) = oneshot::channel::<()>();
+        confirms.add(identity_of("5"), "5", async move {
+            gone.await.unwrap();
+            // While 5 is being looked at, the broker's answers come in: to 9 with the return of 5, and to 5.
+            nine.send(Confirmation::Ack(Some(returned("5")))).unwrap();
+            Ok(Confirmation::Ack(None))
+        });
+        go.send(()).unwrap();
+        let mut verdicts = next(&mut confirms).await;
+        verdicts.extend(next(&mut confirms).await);
+        verdicts.sort();
+        assert_eq!(verdicts, [("5", "Returned".into()), ("9", "Taken".into())]);
+    }
+
+    #[tokio::test]
     async fn who_has_waited_long_enough_is_told_nothing_later() {
         let mut confirms = Confirms::new();
         let [one, two] = ["1", "2"].map(|id| add(&mut confirms, id));
