@@ -12,7 +12,6 @@ use factum::port::NotCommitted;
 use sqlx::postgres::{PgConnectOptions, PgRow, PgTransactionManager};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqlSafeStr as _};
 use sqlx_core::transaction::TransactionManager as _;
-use tokio::runtime::Handle;
 use tokio::sync::OwnedMappedMutexGuard;
 use tokio::time::timeout;
 
@@ -65,6 +64,11 @@ impl Session {
             PgTransactionManager::start_rollback(&mut self.db);
         }
         self.dirty = true;
+    }
+
+    /// Whether it can be lent again, once what is queued has happened.
+    pub(crate) async fn is_clean_soon(&mut self) -> bool {
+        !self.lost && self.answers(ROLLBACK_MAX).await
     }
 
     async fn answers(&mut self, limit: Duration) -> bool {
@@ -124,7 +128,7 @@ impl Sessions {
         let session = tokio::sync::OwnedMutexGuard::try_map(slot, Option::as_mut)
             .map_err(|_| sqlx::Error::WorkerCrashed)?;
         let broke = (self.start, Arc::clone(&self.broke));
-        Ok(Held { session, open: false, ticket: Some(ticket), broke })
+        Ok(Held { session, open: false, ticket, broke })
     }
 
     /// How many connections were opened so far. While it stays the same, the server has lived on: no connection outlives
@@ -195,7 +199,7 @@ pub(crate) struct Held {
     session: OwnedMappedMutexGuard<Option<Session>, Session>,
     open: bool,
     /// Given back after the session.
-    ticket: Option<Ticket>,
+    ticket: Ticket,
     broke: (Instant, Arc<AtomicU64>),
 }
 
@@ -340,21 +344,7 @@ impl Drop for Held {
         if self.open {
             self.session.abandon();
         }
-        if !self.session.dirty && !self.session.lost {
-            return;
-        }
-        let (Some(ticket), Ok(runtime)) = (self.ticket.take(), Handle::try_current()) else { return };
-        // Its locks are not to wait for the next borrower. The place is free as soon as this one is gone.
-        runtime.spawn(async move {
-            let mut slot = Arc::clone(&ticket.place).lock_owned().await;
-            if let Some(session) = &mut *slot
-                && (session.lost || !session.answers(ROLLBACK_MAX).await)
-            {
-                *slot = None;
-            }
-            drop(slot);
-            drop(ticket);
-        });
+        self.ticket.is_dirty = self.session.dirty || self.session.lost;
     }
 }
 
