@@ -109,21 +109,28 @@ impl Table {
     }
 }
 
-/// What each owner of this process held when all buckets were looked at last, and how many rows a renewal of just that
-/// has found; 0 where nobody knows. Nobody else gives him a bucket, so the same number is the same buckets.
+/// What an owner held when all buckets were looked at last.
+#[derive(Debug)]
+struct Kept {
+    leases: Vec<Lease>,
+    /// How many rows a renewal of just that has found; 0 where nobody knows.
+    found: u64,
+}
+
+/// What each owner of this process held. Nobody else gives him a bucket, so that as many rows are the same ones.
 #[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<HashMap<Box<str>, (Vec<Lease>, u64)>>);
+pub(crate) struct Known(Mutex<HashMap<Box<str>, Kept>>);
 
 impl Known {
     fn of(&self, owner: &str, found: u64) -> Option<Vec<Lease>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (leases, as_found) = known.get(owner)?;
-        (*as_found == found && found > 0).then(|| leases.clone())
+        let kept = known.get(owner)?;
+        (kept.found == found && found > 0).then(|| kept.leases.clone())
     }
 
     fn keep(&self, owner: &str, leases: &[Lease], found: u64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(owner.into(), (leases.to_vec(), found));
+        known.insert(owner.into(), Kept { leases: leases.to_vec(), found });
     }
 
     fn forget(&self, owner: &str) {
