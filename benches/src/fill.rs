@@ -29,16 +29,18 @@ pub(crate) async fn create_raw(store: &Store) -> Outcome<()> {
 
 /// Empties the raw limit's table and fills it.
 pub(crate) async fn raw(store: &Store, rows: Rows) -> Outcome<()> {
+    checkpoint(store).await;
     store.run("TRUNCATE TABLE raw_outbox").await?;
     append_raw(store, rows).await?;
-    settle_down(store, "raw_outbox").await
+    vacuum(store, "raw_outbox").await
 }
 
 /// Empties our outbox and fills it.
 pub(crate) async fn ours(store: &Store, rows: Rows) -> Outcome<()> {
+    checkpoint(store).await;
     store.run("TRUNCATE TABLE factum_outbox").await?;
     append_ours(store, rows).await?;
-    settle_down(store, "factum_outbox").await
+    vacuum(store, "factum_outbox").await
 }
 
 /// More rows for the raw limit.
@@ -110,15 +112,19 @@ fn parts(store: &Store, Rows { rows, payload, keys }: Rows) -> Parts {
     }
 }
 
+/// What was written before is on the disk, and no checkpoint is due for a while. Before filling and not after: rows of an
+/// outbox leave within the checkpoint that they came in, as a rule, and after a new one the log would have whole pages.
+async fn checkpoint(store: &Store) {
+    if let Store::Postgres(_) = store {
+        // Only for those who may.
+        let _ = store.run("CHECKPOINT").await;
+    }
+}
+
 /// What filling leaves to be done is done now, and not while somebody is measured.
-async fn settle_down(store: &Store, table: &str) -> Outcome<()> {
+async fn vacuum(store: &Store, table: &str) -> Outcome<()> {
     match store {
-        Store::Postgres(_) => {
-            store.run(format!("VACUUM ANALYZE {table}")).await?;
-            // Only for those who may.
-            let _ = store.run("CHECKPOINT").await;
-            Ok(())
-        }
+        Store::Postgres(_) => store.run(format!("VACUUM ANALYZE {table}")).await,
         Store::MySql(_) => store.run(format!("ANALYZE TABLE {table}")).await,
     }
 }

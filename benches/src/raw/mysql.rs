@@ -69,8 +69,9 @@ impl RawStore for MySql {
 
     async fn delete(&mut self, seqs: Vec<i64>) -> Outcome<()> {
         let Some(last) = seqs.last() else { return Ok(()) };
-        let mut sql = String::with_capacity(40 + 9 * seqs.len());
-        sql.push_str("DELETE FROM raw_outbox WHERE seq IN (");
+        let mut sql = String::with_capacity(80 + 9 * seqs.len());
+        // Without the hint the planner may walk the whole table when it is short, and lock what another worker has.
+        sql.push_str("DELETE r FROM raw_outbox AS r FORCE INDEX (PRIMARY) WHERE r.seq IN (");
         for seq in &seqs[..seqs.len() - 1] {
             write!(sql, "{seq},")?;
         }
