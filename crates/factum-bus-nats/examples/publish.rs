@@ -4,11 +4,12 @@
 //! `cargo run --release -p factum-bus-nats --example publish -- [events] [bytes of data] [rounds]`, with the server in
 //! `FACTUM_NATS`. Each round measures one, then the other, and prints a line.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use factum::integration::{Answer, Confirm, Interest, Publication};
+use factum::integration::{Answer, Confirm, Deliveries, Interest, Publication};
 use factum::{Envelope, EventBus as _, Timestamp};
 use factum_bus_nats::Nats;
 use futures_util::StreamExt as _;
@@ -50,14 +51,24 @@ fn envelope(n: u64, data: &Arc<[u8]>) -> Envelope {
     }
 }
 
-/// Through the bus, a window of envelopes in flight.
+/// Through the bus, a window of envelopes in flight: first while nobody subscribes, then for one who reads it back.
 async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<(f64, f64)> {
     let namespace = format!("bench-{}", std::process::id());
     let bus = Nats::options(url).namespace(&namespace).connect().await?;
-    let interest = Interest { subscription: "s".into(), types: vec![KIND.into()], prefetch: 1_000 };
-    // So that the subscription begins before the first event.
-    drop(bus.subscribe(interest.clone()).await?);
     let data: Arc<[u8]> = vec![b'x'; bytes].into();
+    let rate = publish(&bus, 0..events, &data).await?;
+    let interest = Interest { subscription: "s".into(), types: vec![KIND.into()], prefetch: 1_000 };
+    let consumer = bus.subscribe(interest).await?;
+    publish(&bus, events..events * 2, &data).await?;
+    let read = read(consumer, events).await?;
+    bus.close(std::time::Duration::from_secs(1)).await;
+    Nats::options(url).namespace(&namespace).clean_up().await?;
+    Ok((rate, read))
+}
+
+/// All of them, and how many a second.
+async fn publish(bus: &Nats, numbers: Range<u64>, data: &Arc<[u8]>) -> Outcome<f64> {
+    let events = numbers.end - numbers.start;
     let window = Arc::new(Semaphore::new(WINDOW));
     let confirmed = Arc::new(AtomicU64::new(0));
     let (back, count) = (Arc::clone(&window), Arc::clone(&confirmed));
@@ -66,7 +77,7 @@ async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<(f64, f64)> {
         count.fetch_add(1, Ordering::Relaxed);
         back.add_permits(1);
     });
-    let all: Vec<Envelope> = (0..events).map(|n| envelope(n, &data)).collect();
+    let all: Vec<Envelope> = numbers.map(|n| envelope(n, data)).collect();
     let begun = Instant::now();
     let mut all = all.into_iter();
     let mut ticket = 0;
@@ -84,15 +95,11 @@ async fn ours(url: &str, events: u64, bytes: usize) -> Outcome<(f64, f64)> {
     window.acquire_many(WINDOW as u32).await?.forget();
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     assert_eq!(confirmed.load(Ordering::Relaxed), events);
-    let read = read(&bus, interest, events).await?;
-    bus.close(std::time::Duration::from_secs(1)).await;
-    Nats::options(url).namespace(&namespace).clean_up().await?;
-    Ok((rate, read))
+    Ok(rate)
 }
 
 /// One consumer that acknowledges everything, and does nothing else.
-async fn read(bus: &Nats, interest: Interest, events: u64) -> Outcome<f64> {
-    let mut consumer = bus.subscribe(interest).await?;
+async fn read(mut consumer: Box<dyn Deliveries>, events: u64) -> Outcome<f64> {
     let (begun, mut count) = (Instant::now(), 0);
     while count < events {
         for delivery in consumer.next(1_000).await? {

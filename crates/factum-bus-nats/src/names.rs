@@ -149,7 +149,7 @@ pub(crate) fn subject(subjects: &str, partition: u8, r#type: &str) -> Subject {
     Subject::from(subject)
 }
 
-/// What a consumer of these types reads of a partition: the types' common beginning, as whole tokens.
+/// What a consumer of these types reads of a partition: the one type, or the types' common beginning, as whole tokens.
 ///
 /// Servers before 2.10 take one filter a consumer; what else it lets through is left out by the reader.
 pub(crate) fn filter(subjects: &str, partition: u8, types: &[String]) -> String {

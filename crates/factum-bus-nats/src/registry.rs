@@ -85,6 +85,11 @@ impl Registry {
         })
     }
 
+    /// The record as it is; `None`: there is none.
+    pub(crate) async fn read<T: Serialize + DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        self.change(key, |found| Ok(Change::Keep(found))).await
+    }
+
     /// Replaces a record by what `change` makes of it. `change` runs again where somebody else was quicker.
     pub(crate) async fn change<T, R>(
         &self,

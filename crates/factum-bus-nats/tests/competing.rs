@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use factum::EventBus as _;
 use factum_conformance::service;
@@ -90,7 +90,8 @@ async fn consume_where_a_test_asks_for_it() {
     let mut consumer = bus.subscribe(interest(10)).await.unwrap();
     loop {
         for delivery in consumer.next(10).await.unwrap() {
-            println!("handled {} {}", delivery.envelope.id, delivery.envelope.ordering_key());
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+            println!("handled {} {time} {}", delivery.envelope.id, delivery.envelope.ordering_key());
             let _ = delivery.settle.ack().await;
         }
     }
@@ -128,9 +129,9 @@ async fn a_frozen_process_is_replaced_and_comes_back_in_order() {
     // What comes from there after the freeze is noted from its lines.
     let lines = async {
         while let Some(line) = other.line_with("handled").await {
-            let mut words = line.splitn(3, ' ').skip(1);
-            let (id, key) = (words.next().unwrap(), words.next().unwrap());
-            arrivals.note("there", &std::sync::Arc::new(support::envelope(id, key)));
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            let time = UNIX_EPOCH + Duration::from_nanos(words[2].parse().unwrap());
+            arrivals.note_at(time, "there", &std::sync::Arc::new(support::envelope(words[1], words[3])));
         }
     };
     let done = arrivals.until("all of the third part", |all| {
@@ -143,7 +144,7 @@ async fn a_frozen_process_is_replaced_and_comes_back_in_order() {
     // Of each key, the third part was handled in order, and after the second.
     let mut last: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
     let mut seen = std::collections::HashSet::new();
-    for (by, envelope) in arrivals.all().into_iter().filter(|(_, it)| it.id.as_str() >= "000300") {
+    for (by, envelope) in arrivals.in_time().into_iter().filter(|(_, it)| it.id.as_str() >= "000300") {
         if seen.insert(envelope.id.clone()) {
             let before = last.insert(envelope.ordering_key().to_owned(), envelope.id.to_string());
             assert!(
@@ -155,4 +156,31 @@ async fn a_frozen_process_is_replaced_and_comes_back_in_order() {
     }
     other.kill().unwrap();
     here.shutdown_background();
+}
+
+/// A new version of a program takes one type more, while the old one still reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_type_that_is_added_is_taken_from_then_on_whoever_reads() {
+    let Some(url) = service::NATS.url_or_skip("a_type_that_is_added_is_taken") else { return };
+    let (namespace, arrivals) = (Namespace::on(&url), Arrivals::default());
+    let bus = namespace.bus().await;
+    let old = bus.subscribe(interest(10)).await.unwrap();
+    let reading = tokio::spawn(arrivals.clone().read("old".into(), old));
+    publish(&bus, numbered(40, 40)).await;
+    arrivals.distinct(40).await;
+    let new = namespace.bus().await;
+    for round in 0..5 {
+        let added = format!("org.example.added.v{round}");
+        let types = vec![support::TYPE.into(), added.clone()];
+        let consumer = new.subscribe(factum::integration::Interest { types, ..interest(10) }).await.unwrap();
+        let reading = tokio::spawn(arrivals.clone().read("new".into(), consumer));
+        let envelope = |n: usize| factum::Envelope {
+            r#type: added.clone().into(),
+            ..support::envelope(&format!("{round}-{n}"), &n.to_string())
+        };
+        publish(&bus, (0..40).map(envelope).collect()).await;
+        arrivals.distinct(40 + 40 * (round + 1)).await;
+        reading.abort();
+    }
+    reading.abort();
 }

@@ -161,8 +161,10 @@ async fn f_57_after_a_lost_connection_everything_that_waits_leaves() {
         within("the loss", proxy.until(|counts| counts.ended >= open)).await;
         proxy.heal();
         let begun = Instant::now();
+        // Some may not have been sent yet: they left with the next connection.
         let given = within("the answers", waiting).await.unwrap();
-        assert!(is_unknown(&given), "{given:?}");
+        let lost = given.iter().filter(|answer| **answer != Answer::Confirmed).cloned().collect::<Vec<_>>();
+        assert!(!lost.is_empty() && is_unknown(&lost), "{:?}", lost.first());
         let batch = (0..200).map(|n| envelope(&format!("{round}-{n}"), &n.to_string())).collect();
         within("the confirmation of all", publish(&bus, batch)).await;
         assert!(begun.elapsed() < Duration::from_secs(5), "round {round} took {:?}", begun.elapsed());
@@ -348,4 +350,22 @@ async fn a_stream_with_other_settings_is_refused_and_not_changed() {
     assert!(why.contains("retention \"workqueue\", needed is"), "{why}");
     let mut found = jetstream.get_stream("factum_shop-example_ordering").await.unwrap();
     assert_eq!(found.info().await.unwrap().config.retention, config.retention);
+}
+
+/// Somebody deletes the stream; the next event makes it again, and its places begin at one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_deleted_is_made_and_read_again() {
+    let Some(server) = server("a_stream_that_was_deleted").await else { return };
+    let bus = options(server.url()).connect().await.unwrap();
+    let arrivals = Arrivals::default();
+    let consumer = bus.subscribe(interest(10)).await.unwrap();
+    let reading = tokio::spawn(arrivals.clone().read("here".into(), consumer));
+    publish(&bus, numbered(100, 20)).await;
+    arrivals.distinct(100).await;
+    let client = async_nats::connect(server.url()).await.unwrap();
+    async_nats::jetstream::new(client).delete_stream("factum_shop-example_ordering").await.unwrap();
+    within("the confirmation of all", publish(&bus, numbered(150, 20).split_off(100))).await;
+    arrivals.distinct(150).await;
+    assert_eq!(arrivals.by_key(), by_key(&numbered(150, 20)));
+    reading.abort();
 }

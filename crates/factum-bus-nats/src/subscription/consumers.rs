@@ -91,29 +91,34 @@ pub(crate) async fn declare(
         Err(failure) if failure.is(CONSUMER_NOT_FOUND) => None,
         Err(failure) => return Err(failure.over(&what)),
     };
-    let config = match found {
-        Some(found) if found["config"]["filter_subject"] == json!(filter) => {
+    let begin = match found {
+        Some(found) => {
             verify(&name, &found["config"])?;
-            return Ok(State::of(&found));
+            if found["config"]["filter_subject"] == json!(filter) {
+                return Ok(State::of(&found));
+            }
+            // Servers before 2.10 take another filter, and then pass over what it is for until they are restarted. What
+            // was acknowledged beyond the floor comes again, and is recognised.
+            let removed = server.ask(format!("CONSUMER.DELETE.{}.{name}", stream.name), &json!({})).await;
+            match removed {
+                Err(failure) if !failure.is(CONSUMER_NOT_FOUND) => return Err(failure.over(&what)),
+                _ => begin.max(State::of(&found).floor + 1),
+            }
         }
-        Some(mut found) => {
-            verify(&name, &found["config"])?;
-            found["config"]["filter_subject"] = json!(filter);
-            found["config"].take()
-        }
-        None => json!({
-            "durable_name": name,
-            "description": format!("factum: subscription {}, partition {partition}", record.subscription),
-            "ack_policy": "explicit",
-            "ack_wait": u64::try_from(ack_wait.as_nanos()).unwrap_or(u64::MAX),
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": begin.max(1),
-            "filter_subject": filter,
-            "max_ack_pending": ACK_PENDING_MAX,
-            "max_deliver": -1,
-            "replay_policy": "instant",
-        }),
+        None => begin,
     };
+    let config = json!({
+        "durable_name": name,
+        "description": format!("factum: subscription {}, partition {partition}", record.subscription),
+        "ack_policy": "explicit",
+        "ack_wait": u64::try_from(ack_wait.as_nanos()).unwrap_or(u64::MAX),
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": begin.max(1),
+        "filter_subject": filter,
+        "max_ack_pending": ACK_PENDING_MAX,
+        "max_deliver": -1,
+        "replay_policy": "instant",
+    });
     let question = json!({ "stream_name": stream.name, "config": config });
     let created = server.ask(format!("CONSUMER.DURABLE.CREATE.{}.{name}", stream.name), &question).await;
     Ok(State::of(&created.map_err(|failure| failure.over(&what))?))

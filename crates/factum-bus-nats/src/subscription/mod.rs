@@ -14,7 +14,7 @@ mod requests;
 mod roster;
 mod task;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -221,6 +221,8 @@ async fn register(ground: &Ground, subscription: &str, types: &BTreeSet<String>)
         })
         .await?;
     if is_wider {
+        // Who does not know of a type passes it over.
+        tell_readers(ground, &token, record.beats()).await?;
         // What the consumers pass over until then would be lost to the new types.
         for stream in &streams {
             let begin = record.begin(&stream.name, &stream.created);
@@ -231,4 +233,20 @@ async fn register(ground: &Ground, subscription: &str, types: &BTreeSet<String>)
         }
     }
     Ok(record)
+}
+
+/// Waits until each process that reads for the subscription has looked at its record again, or is dead.
+async fn tell_readers(ground: &Ground, token: &str, mut untold: BTreeMap<String, u64>) -> Result<(), Error> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let Ground { server, names, registry, lease, .. } = ground;
+    let until = Instant::now() + *lease * 2;
+    while !untold.is_empty() && Instant::now() < until {
+        let told = server.say(names.changes().into(), bytes::Bytes::new()).await;
+        told.map_err(|failure| failure.over("telling others of new types"))?;
+        tokio::time::sleep(PAUSE).await;
+        let record: Record = registry.read(token).await?.unwrap_or_default();
+        let beats = record.beats();
+        untold.retain(|member, beat| beats.get(member).is_some_and(|now| now <= beat));
+    }
+    Ok(())
 }

@@ -21,6 +21,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Reader {
     requests: VecDeque<Request>,
+    /// Deliveries up to this one were to somebody else: what still comes of them is theirs.
+    begin: u64,
     /// Counts the server's deliveries to this consumer.
     last: Option<u64>,
     sorting: Option<Sorting>,
@@ -43,11 +45,13 @@ struct Sorting {
 }
 
 impl Reader {
-    /// `sorts`: the server waits for deliveries that somebody else was given.
-    pub(crate) fn new(sorts: bool, now: Instant) -> Self {
+    /// `sorts`: the server waits for deliveries that somebody else was given. `delivered`: how many deliveries there were.
+    /// The first one to come here has to be the next one: somebody who is taken for dead may still be asking, too.
+    pub(crate) fn new(sorts: bool, delivered: u64, now: Instant) -> Self {
         Self {
             requests: VecDeque::new(),
-            last: None,
+            begin: delivered,
+            last: Some(delivered),
             sorting: sorts.then_some(Sorting { look: now, ask: now + LOOK }),
             kept: BTreeMap::new(),
             furthest: 0,
@@ -57,12 +61,20 @@ impl Reader {
     /// Deliveries may have got lost, and requests are.
     pub(crate) fn interrupted(&mut self, now: Instant) {
         self.requests.clear();
-        self.last = None;
         self.sort(now);
     }
 
+    /// Its consumer was found, or made again, with so many deliveries.
+    pub(crate) fn found(&mut self, delivered: u64, now: Instant) {
+        self.begin = self.begin.min(delivered);
+        self.interrupted(now);
+    }
+
     fn sort(&mut self, now: Instant) {
-        self.sorting.get_or_insert(Sorting { look: now, ask: now + LOOK });
+        if self.sorting.is_none() {
+            self.last = None;
+            self.sorting = Some(Sorting { look: now, ask: now + LOOK });
+        }
     }
 
     /// How many are asked for and have not come.
@@ -82,6 +94,9 @@ impl Reader {
 
     /// A delivery came: what is to be passed on now.
     pub(crate) fn came(&mut self, delivery: u64, message: Option<Message>, now: Instant) -> Option<Message> {
+        if delivery <= self.begin {
+            return None;
+        }
         if let Some(request) = self.requests.front_mut() {
             request.left = request.left.saturating_sub(1);
             if request.left == 0 {
@@ -129,18 +144,18 @@ impl Reader {
         asks
     }
 
-    /// What the look told: nothing is missing, or look again later.
-    pub(crate) fn looked(&mut self, is_complete: bool, now: Instant) -> Vec<Message> {
-        match &mut self.sorting {
-            Some(sorting) if !is_complete => {
-                sorting.look = now + LOOK;
-                Vec::new()
-            }
-            _ => {
-                self.sorting = None;
-                std::mem::take(&mut self.kept).into_values().collect()
-            }
+    /// Something is missing, or it is not known: look again later.
+    pub(crate) fn look_again(&mut self, now: Instant) {
+        if let Some(sorting) = &mut self.sorting {
+            sorting.look = now + LOOK;
         }
+    }
+
+    /// Nothing was missing after so many deliveries: what is to be passed on, in order.
+    pub(crate) fn is_complete(&mut self, delivered: u64) -> Vec<Message> {
+        self.sorting = None;
+        self.last = Some(self.last.map_or(delivered, |last| last.max(delivered)));
+        std::mem::take(&mut self.kept).into_values().collect()
     }
 
     /// Gives up what is kept, in the order of the stream.
@@ -218,7 +233,7 @@ mod tests {
     #[test]
     fn what_comes_in_a_row_is_passed_on_at_once() {
         let now = Instant::now();
-        let mut reader = Reader::new(false, now);
+        let mut reader = Reader::new(false, 4, now);
         reader.requested(1, 3, now);
         assert!(reader.came(5, Some(message(50)), now).is_some());
         assert!(reader.came(6, Some(message(60)), now).is_some());
@@ -229,24 +244,37 @@ mod tests {
     #[test]
     fn after_a_gap_nothing_is_passed_on_until_nothing_is_missing_and_then_in_order() {
         let now = Instant::now();
-        let mut reader = Reader::new(false, now);
+        let mut reader = Reader::new(false, 4, now);
         assert!(reader.came(5, Some(message(50)), now).is_some());
         assert!(reader.came(7, Some(message(70)), now).is_none());
-        assert!(reader.looked(false, now).is_empty());
+        reader.look_again(now);
         assert!(reader.came(8, Some(message(60)), now).is_none());
-        let passed: Vec<u64> = reader.looked(true, now).iter().map(|message| message.sequence).collect();
+        let passed: Vec<u64> = reader.is_complete(8).iter().map(|message| message.sequence).collect();
         assert_eq!(passed, [60, 70]);
         assert!(reader.came(9, Some(message(80)), now).is_some());
+    }
+
+    /// The requests of a process that is frozen are still open at the server, and it may give them something.
+    #[test]
+    fn the_first_to_come_is_held_to_what_was_delivered_before() {
+        let now = Instant::now();
+        let mut reader = Reader::new(false, 4, now);
+        assert!(reader.came(6, Some(message(60)), now).is_none(), "the fifth went to somebody else");
+        let mut reader = Reader::new(false, 4, now);
+        assert!(reader.came(4, Some(message(40)), now).is_none(), "that was asked for by somebody else");
+        reader.interrupted(now);
+        assert!(reader.is_complete(7).is_empty());
+        assert!(reader.came(9, Some(message(60)), now).is_none(), "the eighth went to somebody else");
     }
 
     #[test]
     fn what_is_missing_is_asked_for_soon_and_again_after_a_while() {
         let now = Instant::now();
-        let mut reader = Reader::new(true, now);
+        let mut reader = Reader::new(true, 4, now);
         assert!(!reader.asks(now), "it may be on its way");
         assert!(reader.asks(now + LOOK) && !reader.asks(now + LOOK));
         assert!(reader.asks(now + LOOK + ASK_AGAIN));
-        reader.looked(true, now);
+        reader.is_complete(4);
         assert!(!reader.asks(now + ASK_AGAIN * 9));
     }
 }

@@ -71,12 +71,16 @@ impl Task {
         if due.is_empty() {
             return;
         }
+        if self.is_other_stream().await {
+            self.begin_anew();
+            return;
+        }
         for (pull, state) in join_all(due.into_iter().map(|pull| self.declare(pull))).await {
             let Some(reading) = self.readers.get_mut(&pull) else { continue };
             match state {
-                Ok(_) => {
+                Ok(state) => {
                     reading.check_at = None;
-                    reading.reader.interrupted(now);
+                    reading.reader.found(state.delivered.1, now);
                 }
                 Err(error) => {
                     tracing::warn!(subscription = self.record.subscription, %error, "a partition is not read");
@@ -85,6 +89,15 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Whether a stream was deleted, and another one made under its name.
+    async fn is_other_stream(&self) -> bool {
+        let found = consumers::streams(&self.ground.server, &self.ground.names).await.unwrap_or_default();
+        let is_other = |found: &consumers::Stream| {
+            self.streams.get(&found.name).is_some_and(|known| known.created != found.created)
+        };
+        found.iter().any(is_other)
     }
 
     /// Where readers sort: whether everything is here that the server waits for.
@@ -111,14 +124,20 @@ impl Task {
                 if failure.is(crate::server::CONSUMER_NOT_FOUND) {
                     reading.check_at = Some(now);
                 }
-                reading.reader.looked(false, now + Duration::from_millis(200));
+                reading.reader.look_again(now + Duration::from_millis(200));
                 return;
             }
         };
         let here = self.hub.lock().lanes.load(pull).held + reading.reader.kept();
         reading.missing = (state.pending as usize).saturating_sub(here);
-        let passed = reading.reader.looked(reading.missing == 0, now);
-        let asks = reading.missing > 0 && reading.reader.asks(now);
+        let (mut passed, mut asks) = (Vec::new(), false);
+        match reading.missing {
+            0 => passed = reading.reader.is_complete(state.delivered.1),
+            _ => {
+                reading.reader.look_again(now);
+                asks = reading.reader.asks(now);
+            }
+        }
         if !passed.is_empty() {
             let mut held = self.hub.lock();
             passed.into_iter().for_each(|message| held.lanes.add(message));

@@ -102,6 +102,11 @@ impl Record {
         Standing { others_may_take: freed || (joined && self.members.len() > 1), joined, surplus, owned }
     }
 
+    /// How often each process has beaten.
+    pub(crate) fn beats(&self) -> BTreeMap<String, u64> {
+        self.members.iter().map(|(name, member)| (name.clone(), member.beat)).collect()
+    }
+
     /// A process leaves, and frees all that it has.
     pub(crate) fn leave(&mut self, me: &str) {
         self.members.remove(me);

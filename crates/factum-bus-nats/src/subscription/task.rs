@@ -191,6 +191,8 @@ impl Task {
             Err(error) => {
                 tracing::warn!(subscription = self.record.subscription, %error, "no beat; it is tried again");
                 self.beat_at = Instant::now() + lease / 10;
+                // Who cannot speak cannot say who is silent.
+                self.seen = Seen::default();
             }
         }
     }
@@ -234,15 +236,16 @@ impl Task {
     }
 
     async fn find_streams(&mut self) -> Result<(), Failure> {
-        let Ground { server, names, .. } = &self.ground;
+        let Ground { server, names, .. } = self.ground.clone();
         let there = server.streams(&names.everything()).await?;
-        self.streams.retain(|name, _| there.contains(name));
+        if self.streams.keys().any(|name| !there.contains(name)) {
+            self.begin_anew();
+        }
         if there.iter().any(|name| !self.streams.contains_key(name)) {
-            for stream in consumers::streams(server, names).await? {
+            for stream in consumers::streams(&server, &names).await? {
                 self.streams.entry(stream.name.clone()).or_insert(stream);
             }
         }
-        self.readers.retain(|(stream, _), _| self.streams.contains_key(&**stream));
         Ok(())
     }
 
@@ -263,7 +266,7 @@ impl Task {
                     self.numbers += 1;
                     self.ack_wait = self.ack_wait.min(state.ack_wait);
                     let reading = Reading {
-                        reader: Reader::new(state.pending > 0, now),
+                        reader: Reader::new(state.pending > 0, state.delivered.1, now),
                         number: self.numbers,
                         missing: state.pending as usize,
                         check_at: None,
@@ -294,7 +297,7 @@ impl Task {
     }
 
     /// Another process has them now, or may have.
-    fn lose(&mut self, partitions: &BTreeSet<u8>) {
+    pub(super) fn lose(&mut self, partitions: &BTreeSet<u8>) {
         if partitions.is_empty() {
             return;
         }
@@ -306,6 +309,16 @@ impl Task {
         drop(held);
         self.readers.retain(|(_, partition), _| !partitions.contains(partition));
         self.owned.retain(|partition| !partitions.contains(partition));
+    }
+
+    /// A stream was deleted: places in it say nothing of places in another one of its name. What is held of the other
+    /// streams comes again.
+    pub(super) fn begin_anew(&mut self) {
+        let owned = self.owned.clone();
+        self.lose(&owned);
+        self.owned = owned;
+        self.streams.clear();
+        self.beat_at = Instant::now();
     }
 
     /// Whether partitions are free now of which nothing is out any more.

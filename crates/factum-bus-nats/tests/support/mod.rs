@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use factum::integration::{Answer, Confirm, Deliveries, Interest, Publication};
 use factum::{Envelope, EventBus};
@@ -137,13 +137,31 @@ pub(crate) struct Arrivals(Arc<Arrived>);
 #[derive(Default)]
 struct Arrived {
     handled: Mutex<Vec<(String, Arc<Envelope>)>>,
+    times: Mutex<Vec<SystemTime>>,
     changed: Notify,
 }
 
 impl Arrivals {
     pub(crate) fn note(&self, by: &str, envelope: &Arc<Envelope>) {
-        self.0.handled.lock().unwrap().push((by.to_owned(), Arc::clone(envelope)));
+        self.note_at(SystemTime::now(), by, envelope);
+    }
+
+    /// What another process handled, and told later.
+    pub(crate) fn note_at(&self, time: SystemTime, by: &str, envelope: &Arc<Envelope>) {
+        let mut handled = self.0.handled.lock().unwrap();
+        handled.push((by.to_owned(), Arc::clone(envelope)));
+        self.0.times.lock().unwrap().push(time);
+        drop(handled);
         self.0.changed.notify_waiters();
+    }
+
+    /// All of it, in the order of time.
+    pub(crate) fn in_time(&self) -> Vec<(String, Arc<Envelope>)> {
+        let handled = self.0.handled.lock().unwrap();
+        let times = self.0.times.lock().unwrap().clone();
+        let mut all: Vec<_> = times.into_iter().zip(handled.iter().cloned()).collect();
+        all.sort_by_key(|(time, _)| *time);
+        all.into_iter().map(|(_, it)| it).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<(String, Arc<Envelope>)> {
