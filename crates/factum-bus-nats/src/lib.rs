@@ -1,9 +1,29 @@
-//! factum's event bus on NATS JetStream.
+//! factum's event bus on NATS JetStream, servers from 2.9 on.
 //!
-//! Each publishing service has a stream of its own, in which an event's subject tells its partition and its type. Publishing
-//! is pipelined: thousands of envelopes wait for their acknowledgements at once, and nothing is allocated for the wait. It
-//! needs a tokio runtime with a timer, and refuses a server without JetStream, and streams that were made with settings
-//! under which events would get lost.
+//! Publishing is pipelined: thousands of envelopes wait for their acknowledgements at once, and nothing is allocated for
+//! the wait. A subscription is shared by any number of processes in the order of each key. It needs a tokio runtime with a
+//! timer, and refuses a server without JetStream, and streams that were made with settings under which events would get
+//! lost.
+//!
+//! # On the server
+//!
+//! With the namespace `shop` there are
+//!
+//! - `shop_<source>`: a stream for each source, made when its first event comes. `https://shop.example/ordering` has
+//!   `shop_shop-example_ordering`; a source with other characters than `a-z 0-9 . /` gets a hash behind its name, and
+//!   [`Options::stream_of`] gives another one. Subjects are `shop.<source>.<partition>.<type>`. It keeps events for
+//!   [`Options::max_age`], also those that nobody takes yet: no type is unroutable.
+//! - `<subscription>-<partition>`: durable consumers on each stream, for all that there are and will be.
+//! - `shop_bus`: a key-value bucket that says how many partitions there are, which types a subscription has, and which
+//!   process reads what.
+//!
+//! # Promises
+//!
+//! - **Confirmed** is what JetStream has acknowledged. It does so before it calls fsync: an envelope survives the death of
+//!   the server, not the loss of power. With [`Options::replicas`] it survives the loss of a server, too.
+//! - A full stream, a silent server and a lost connection are outages: the answer is `Unknown`, however long it takes.
+//! - A subscription gets what is published from its first `subscribe` on, of every source, in the order of each
+//!   (source, key). After a process died, its share rests for the [lease](Options::lease).
 //!
 //! ```no_run
 //! # async fn open() -> Result<(), factum_bus_nats::Error> {
