@@ -32,7 +32,8 @@ use crate::data_dir::{self, DataDir};
 pub struct Deployment {
     /// Keep the databases here: sqlite: (files in the data folder), postgres://HOST/DATABASE or mysql://HOST
     ///
-    /// On a server each service has a schema or a database of its own. Servers need a build with --features full.
+    /// On a server each service has a schema or a database of its own. Servers need a build with --features full. A
+    /// password is better in the environment: others can read a command line.
     #[arg(
         long,
         value_name = "URL",
@@ -45,7 +46,7 @@ pub struct Deployment {
 
     /// Carry the events by this: memory: (in this process), nats://HOST or amqp://HOST
     ///
-    /// Servers need a build with --features full.
+    /// Servers need a build with --features full. A password is better in the environment.
     #[arg(
         long,
         value_name = "URL",
@@ -63,7 +64,7 @@ pub struct Deployment {
     #[arg(long, value_name = "NAME", env = "SHOP_NAMESPACE", help_heading = "Where it lives")]
     pub namespace: Option<Namespace>,
 
-    /// Keep the databases in DIR, and go on from what is in there [default: a fresh temporary folder]
+    /// Keep the databases in DIR, and go on from what is in there; by default the shop makes a fresh temporary folder
     #[arg(long, value_name = "DIR", help_heading = "Where it lives")]
     pub data_dir: Option<PathBuf>,
 }

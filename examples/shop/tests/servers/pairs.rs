@@ -6,7 +6,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::place::{Place, TRIALS};
-use crate::support::totals;
+use crate::support::{report, shop, totals};
 
 const LIMIT: &str = "120";
 
@@ -85,6 +85,23 @@ fn two_namespaces_on_the_same_servers_know_nothing_of_each_other() {
     assert_eq!((&longer["orders_placed"], &shorter["orders_placed"]), (&120.into(), &40.into()));
     one.clean_up();
     assert_eq!(other.run("40", &[])["domain_events"], 0, "the other's is still there");
+}
+
+#[test]
+fn without_a_namespace_the_next_run_in_a_folder_goes_on_and_is_told_what_it_is_called() {
+    let test = "without_a_namespace_the_next_run_in_a_folder_goes_on_and_is_told_what_it_is_called";
+    let Some(place) = Place::of(test, "postgres", "nats") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = |further: &[&str]| {
+        let place = ["--store", &place.store, "--bus", &place.bus, "--data-dir", "folder"];
+        shop(&[&place, further].concat(), folder.path())
+    };
+    let (first, second) = (run(&["--limit", "5", "--json"]), run(&["--limit", "5", "--json"]));
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(said.starts_with("namespace: shop-") && first.stderr == second.stderr, "{said}");
+    assert_eq!(report(&second)["domain_events"], 0);
+    let removed = String::from_utf8(run(&["--cleanup"]).stdout).unwrap();
+    assert!(removed.contains("removed schema shop_"), "{removed}");
 }
 
 #[test]
