@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use factum::integration::Inspect as _;
 use factum::memory::{CommitFault, MemoryError, MemoryStore, StatementFault};
-use factum::port::{BucketSet, OutboxStore as _, Read, Timer};
+use factum::port::{Asked, BucketSet, OutboxStore as _, Read, Timer};
 use factum::{BoxFuture, Dispatcher, Error, Sort, Work};
 use support::*;
 
@@ -15,7 +15,8 @@ fn work(store: &MemoryStore) -> Work<MemoryStore> {
     Work::new(ORDERING, store.clone(), Dispatcher::new())
 }
 
-const ALL: Read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 100, bytes_max: 1 << 20 };
+const ALL: Read =
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 100, bytes_max: 1 << 20 };
 
 #[tokio::test]
 async fn the_second_of_two_writers_is_told_at_once_that_its_version_is_stale() {
@@ -116,10 +117,11 @@ impl Timer for Stopped {
 async fn leases_run_by_the_clock_that_was_given() {
     let store = MemoryStore::with_timer(Arc::new(Stopped(Duration::from_secs(1000))));
     let second = Duration::from_secs(1);
-    assert_eq!(store.lease("one", second).await.unwrap().len(), 64);
-    assert_eq!(store.lease("two", second).await.unwrap(), []);
+    let all = Asked { duration: second, most: 64, give_back: BucketSet::NONE };
+    assert_eq!(store.lease("one", all).await.unwrap().leases.len(), 64);
+    assert_eq!(store.lease("two", all).await.unwrap().leases, []);
     store.advance_clock(second);
-    assert_eq!(store.lease("two", second).await.unwrap().len(), 64);
+    assert_eq!(store.lease("two", all).await.unwrap().leases.len(), 64);
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn faults_come_when_they_are_asked_for_and_once() {
         let is_unknown = matches!(fault, CommitFault::UnknownAndLost | CommitFault::UnknownAndKept);
         assert_eq!(error.sort::<MemoryStore>() == Sort::OutcomeUnknown, is_unknown, "{fault:?}: {error}");
         assert_eq!(quantity(&store, order).await.is_some(), kept, "{fault:?}");
-        assert_eq!(store.read(ALL).await.unwrap().len(), usize::from(kept), "{fault:?}");
+        assert_eq!(store.read(ALL).await.unwrap().rows.len(), usize::from(kept), "{fault:?}");
     }
     let mut uow = work.begin().await.unwrap();
     uow.add(Order::place(1, pen(), 1));
@@ -207,7 +209,7 @@ async fn f_15_two_stores_in_one_process_know_nothing_of_each_other() {
     }
     assert_eq!((quantity(&one, 1).await, quantity(&two, 1).await), (Some(1), Some(2)));
     for store in [&one, &two] {
-        let rows = store.read(ALL).await.unwrap();
+        let rows = store.read(ALL).await.unwrap().rows;
         assert_eq!((rows.len(), rows[0].seq), (1, 1));
     }
 }

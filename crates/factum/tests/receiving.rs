@@ -12,10 +12,11 @@ use factum::{
 };
 use support::*;
 
-const ALL: Read = Read { buckets: BucketSet::ALL, above: 0, rows_max: 100, bytes_max: 1 << 20 };
+const ALL: Read =
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 100, bytes_max: 1 << 20 };
 
 async fn outbox(store: &MemoryStore) -> Vec<Envelope> {
-    store.read(ALL).await.unwrap().into_iter().map(|row| Committed::into_inner(row.envelope)).collect()
+    store.read(ALL).await.unwrap().rows.into_iter().map(|row| Committed::into_inner(row.envelope)).collect()
 }
 
 /// What ordering has announced, with all of its context.
