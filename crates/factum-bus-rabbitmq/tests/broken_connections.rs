@@ -211,7 +211,7 @@ async fn what_is_no_event_is_set_aside_and_holds_nothing_up() {
     assert_eq!(publish_one(&bus, envelope("1", "k")).await, Answer::Confirmed);
     let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let (exchange, key) = (format!("{}.{SOURCE}", namespace.name), format!("{TYPE}.1"));
+    let (exchange, key) = (format!("{}.{SOURCE}", namespace.name), format!("{}.1", TYPE.replace('.', "/")));
     let (options, none) = (lapin::options::BasicPublishOptions::default(), lapin::BasicProperties::default());
     channel
         .basic_publish(exchange.as_str().into(), key.as_str().into(), options, b"garbage", none)
