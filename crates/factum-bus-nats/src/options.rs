@@ -119,7 +119,8 @@ impl Options {
     }
 
     /// How long a stream keeps an event, whether or not it was consumed; 7 days by default. A subscription that nobody
-    /// reads for longer misses events, and says so when it comes back. Zero: for ever.
+    /// reads for longer misses events, and nothing tells of it: choose more than any outage of a consumer may last.
+    /// Zero: for ever, until [`max_bytes`](Self::max_bytes).
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
