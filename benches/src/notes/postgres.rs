@@ -1,7 +1,7 @@
 //! Notes on PostgreSQL.
 
 use factum::{BoxError, Loaded, Persist, Version, Written};
-use factum_store_postgres::{Postgres, append};
+use factum_store_postgres::Postgres;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool, Row as _};
 
@@ -86,7 +86,7 @@ impl Notes for Postgres {
     async fn append(&self, pool: &PgPool, id: i64) -> Outcome<()> {
         let mut tx = pool.begin().await?;
         insert(&mut tx, id, TEXT).await?;
-        append(self, &mut tx, &[envelope(id)]).await?;
+        Postgres::append(self, &mut tx, &[envelope(id)]).await?;
         tx.commit().await?;
         self.wake();
         Ok(())

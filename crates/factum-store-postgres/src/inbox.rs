@@ -48,17 +48,19 @@ pub(crate) const COUNT: &str = "INSERT INTO {prefix}attempt AS a (subscription, 
     ORDER BY source COLLATE \"C\", id COLLATE \"C\"
     ON CONFLICT (subscription, source, id) DO UPDATE SET attempts = a.attempts + 1 RETURNING source, id, attempts";
 
-/// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same database, with
-/// no unit of work. Handle those that are [`Claim::First`] in the same transaction. Answers in the order of the envelopes.
-///
-/// # Errors
-/// PostgreSQL refused; the transaction is yours to roll back.
-pub async fn claim(
-    store: &Postgres,
-    connection: &mut PgConnection,
-    claiming: Claiming<'_>,
-) -> Result<Vec<Claim>, Error> {
-    claim_with(&store.shared.texts, connection, claiming).await
+impl Postgres {
+    /// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same database, with
+    /// no unit of work. Handle those that are [`Claim::First`] in the same transaction. Answers in the order of the envelopes.
+    ///
+    /// # Errors
+    /// PostgreSQL refused; the transaction is yours to roll back.
+    pub async fn claim(
+        &self,
+        connection: &mut PgConnection,
+        claiming: Claiming<'_>,
+    ) -> Result<Vec<Claim>, Error> {
+        claim_with(&self.shared.texts, connection, claiming).await
+    }
 }
 
 pub(crate) async fn claim_with(

@@ -48,9 +48,7 @@ mod writers;
 use std::sync::{Arc, Mutex};
 
 pub use error::Error;
-pub use inbox::claim;
 pub use options::{Isolation, Options};
-pub use outbox::append;
 pub use transaction::Tx;
 
 use durable::Durable;
@@ -106,7 +104,7 @@ impl Postgres {
     }
 
     /// Tells relays, of this process and of others, that something may be in the outbox. A unit of work does it by
-    /// itself; call it after the commit of a transaction of your own that [`append`] took part in.
+    /// itself; call it after the commit of a transaction of your own that [`append`](Self::append) took part in.
     pub fn wake(&self) {
         self.shared.announced();
     }

@@ -86,22 +86,20 @@ fn bind_many(query: Query, envelopes: &[Envelope]) -> Result<Query, sqlx::Error>
     Ok(query)
 }
 
-/// Appends envelopes to the outbox on a connection of your own, in a transaction of your own on the same database, with
-/// no unit of work. Nothing proves that commit: there is no [`Committed`](factum::Committed) for it. Call
-/// [`Postgres::wake`] after it.
-///
-/// # Errors
-/// PostgreSQL refused, for example because an event with this source and id is there already; the transaction is yours
-/// to roll back.
-pub async fn append(
-    store: &Postgres,
-    connection: &mut PgConnection,
-    envelopes: &[Envelope],
-) -> Result<(), Error> {
-    if envelopes.is_empty() {
-        return Ok(());
+impl Postgres {
+    /// Appends envelopes to the outbox on a connection of your own, in a transaction of your own on the same database, with
+    /// no unit of work. Nothing proves that commit: there is no [`Committed`](factum::Committed) for it. Call
+    /// [`Postgres::wake`] after it.
+    ///
+    /// # Errors
+    /// PostgreSQL refused, for example because an event with this source and id is there already; the transaction is yours
+    /// to roll back.
+    pub async fn append(&self, connection: &mut PgConnection, envelopes: &[Envelope]) -> Result<(), Error> {
+        if envelopes.is_empty() {
+            return Ok(());
+        }
+        let (query, _) = append_query(&self.shared.texts, envelopes, false)?;
+        query.execute(connection).await?;
+        Ok(())
     }
-    let (query, _) = append_query(&store.shared.texts, envelopes, false)?;
-    query.execute(connection).await?;
-    Ok(())
 }

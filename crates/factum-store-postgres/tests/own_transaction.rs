@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use factum::integration::{Inspect as _, OnDeadLetter};
 use factum::port::{Claim, Claiming, GivenUp, OutboxStore as _, Settlement};
-use factum_store_postgres::{append, claim};
 use sqlx::Connection as _;
 use support::{Schema, all_above, envelope, ids, lease_all};
 
@@ -21,7 +20,7 @@ async fn an_append_commits_with_the_transaction_and_wakes_by_hand() {
     for commit in [false, true] {
         for envelopes in [&[envelope("first", "key"), second.clone()][..], &[envelope("third", "key")]] {
             let mut tx = db.begin().await.unwrap();
-            append(&store, &mut tx, envelopes).await.unwrap();
+            store.append(&mut tx, envelopes).await.unwrap();
             if commit { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
         }
         assert_eq!(schema.counts().await.1, if commit { 3 } else { 0 });
@@ -46,7 +45,7 @@ async fn thousands_of_envelopes_are_appended_in_order_in_one_statement() {
     let Some(schema) = Schema::new(name).await else { return };
     let store = schema.store().await;
     let envelopes: Vec<_> = (0..5_000).map(|n| envelope(&format!("{n}"), "key")).collect();
-    append(&store, &mut schema.look().await, &envelopes).await.unwrap();
+    store.append(&mut schema.look().await, &envelopes).await.unwrap();
     let found = store.read(all_above(0)).await.unwrap();
     assert_eq!(ids(&found), (0..5_000).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -59,9 +58,9 @@ async fn a_claim_is_first_once() {
     let envelopes: Vec<_> = (0..40).map(|n| Arc::new(envelope(&n.to_string(), "key"))).collect();
     let claiming = |envelopes| Claiming { subscription: "copies", envelopes, released: false };
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(claim(&store, &mut tx, claiming(&envelopes[..20])).await.unwrap(), [Claim::First; 20]);
+    assert_eq!(store.claim(&mut tx, claiming(&envelopes[..20])).await.unwrap(), [Claim::First; 20]);
     tx.commit().await.unwrap();
-    let claims = claim(&store, &mut db, claiming(&envelopes)).await.unwrap();
+    let claims = store.claim(&mut db, claiming(&envelopes)).await.unwrap();
     assert_eq!(claims, [[Claim::Duplicate; 20], [Claim::First; 20]].concat());
 }
 
@@ -73,7 +72,7 @@ async fn an_event_that_is_given_up_again_keeps_nothing_from_being_settled() {
     let leases = lease_all(&store, "relay").await.leases;
     for _ in 0..2 {
         let both = [envelope("first", "a"), envelope("second", "b")];
-        append(&store, &mut schema.look().await, &both).await.unwrap();
+        store.append(&mut schema.look().await, &both).await.unwrap();
         let rows = store.read(all_above(0)).await.unwrap().rows;
         let given_up =
             GivenUp { seq: rows[0].seq, attempts: 25, reason: "no\0".into(), policy: OnDeadLetter::Skip };

@@ -170,7 +170,7 @@ async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
     }
     let mut early = envelope("early", "key");
     early.time = factum::Timestamp::from_micros(-1);
-    factum_store_postgres::append(&store, &mut schema.look().await, &[early.clone()]).await.unwrap();
+    store.append(&mut schema.look().await, &[early.clone()]).await.unwrap();
     let before = now();
     plain_insert(&mut schema.look().await, "plain", "key").await;
     let found = store.read(all_above(0)).await.unwrap();
