@@ -63,9 +63,13 @@ async fn relayed<S: Notes, R: RawStore, B: RawBus>(
 ) -> Outcome<()> {
     let wake = Arc::new(Notify::new());
     let (reader, deleter) = (R::open(url, Headers::None).await?, R::open(url, Headers::None).await?);
-    let (sent, deletable) = mpsc::channel(64);
-    let relay = tokio::spawn(relay(reader, bus, Arc::clone(&wake), sent));
-    let deleter = tokio::spawn(delete::<R, B>(deleter, deletable));
+    // With the page that is being sent and the one that is waited for: fewer than can be told apart.
+    let (sent, in_flight) = mpsc::channel(raw::nats::SLOTS / 2);
+    let (acknowledged, deletable) = mpsc::unbounded_channel();
+    let mut relay = JoinSet::new();
+    relay.spawn(publish(reader, bus, Arc::clone(&wake), sent));
+    relay.spawn(wait::<B>(in_flight, acknowledged));
+    relay.spawn(delete(deleter, deletable));
     let pool = S::pool(url, WRITERS).await?;
     let numbers = Arc::new(Mutex::new(pace(rate, stamps.committed.len() as u64)));
     let mut writers = JoinSet::new();
@@ -84,15 +88,15 @@ async fn relayed<S: Notes, R: RawStore, B: RawBus>(
     while let Some(writer) = writers.join_next().await {
         writer??;
     }
-    let arrived = stamps.all_arrived().await;
-    relay.abort();
-    deleter.abort();
-    arrived
+    tokio::select! {
+        arrived = stamps.all_arrived() => arrived,
+        Some(ended) = relay.join_next() => ended?,
+    }
 }
 
 type InFlight<B> = (Vec<i64>, <B as RawBus>::Sent);
 
-async fn relay<R: RawStore, B: RawBus>(
+async fn publish<R: RawStore, B: RawBus>(
     mut store: R,
     mut bus: B,
     wake: Arc<Notify>,
@@ -121,11 +125,20 @@ async fn relay<R: RawStore, B: RawBus>(
     }
 }
 
-async fn delete<R: RawStore, B: RawBus>(mut store: R, mut sent: mpsc::Receiver<InFlight<B>>) -> Outcome<()> {
-    while let Some((mut seqs, page)) = sent.recv().await {
+async fn wait<B: RawBus>(
+    mut in_flight: mpsc::Receiver<InFlight<B>>,
+    acknowledged: mpsc::UnboundedSender<Vec<i64>>,
+) -> Outcome<()> {
+    while let Some((seqs, page)) = in_flight.recv().await {
         B::acknowledged(page).await?;
-        while let Ok((more, page)) = sent.try_recv() {
-            B::acknowledged(page).await?;
+        acknowledged.send(seqs)?;
+    }
+    Ok(())
+}
+
+async fn delete<R: RawStore>(mut store: R, mut deletable: mpsc::UnboundedReceiver<Vec<i64>>) -> Outcome<()> {
+    while let Some(mut seqs) = deletable.recv().await {
+        while let Ok(more) = deletable.try_recv() {
             seqs.extend(more);
         }
         store.delete(seqs).await?;

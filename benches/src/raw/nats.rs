@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use super::{Headers, PAGE, RawBus, Row};
 use crate::Outcome;
 
-/// Pages whose acknowledgements can be told apart. No more than a few are on their way.
-const SLOTS: usize = 16;
+/// Pages whose acknowledgements can be told apart; no more may be on their way.
+pub(crate) const SLOTS: usize = 64;
 
 /// A stream as the adapter declares it, with one subject.
 pub(crate) async fn create(url: &str, stream: &str) -> Outcome<()> {
@@ -52,7 +52,7 @@ pub(crate) struct Nats {
     client: Client,
     subject: Subject,
     headers: Headers,
-    pages: Arc<[Page; SLOTS]>,
+    pages: Arc<[Page]>,
     /// One for each message that may be on its way.
     replies: Vec<Subject>,
     next: usize,
@@ -70,7 +70,7 @@ impl Nats {
         let client = async_nats::connect(url).await?;
         let inbox = client.new_inbox();
         let replies = client.subscribe(format!("{inbox}.*")).await?;
-        let pages: Arc<[Page; SLOTS]> = Arc::default();
+        let pages: Arc<[Page]> = (0..SLOTS).map(|_| Page::default()).collect();
         let reader = tokio::spawn(read(replies, inbox.len() + 1, Arc::clone(&pages)));
         client.flush().await?;
         Ok(Self {
@@ -85,7 +85,7 @@ impl Nats {
     }
 }
 
-async fn read(replies: Subscriber, prefix: usize, pages: Arc<[Page; SLOTS]>) {
+async fn read(replies: Subscriber, prefix: usize, pages: Arc<[Page]>) {
     let mut replies = replies.ready_chunks(1_024);
     while let Some(chunk) = replies.next().await {
         for reply in chunk {
@@ -103,7 +103,7 @@ async fn read(replies: Subscriber, prefix: usize, pages: Arc<[Page; SLOTS]>) {
 }
 
 impl RawBus for Nats {
-    type Sent = (Arc<[Page; SLOTS]>, usize);
+    type Sent = (Arc<[Page]>, usize);
 
     async fn send(&mut self, rows: &[Row]) -> Outcome<Self::Sent> {
         let slot = self.next % SLOTS;
