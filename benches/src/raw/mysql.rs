@@ -1,7 +1,4 @@
-//! The raw limit's table on MariaDB or MySQL, by sqlx: prepared reads, and deletes with the numbers in their text, which
-//! is faster than a thousand parameters.
-
-use std::fmt::Write as _;
+//! The raw limit's table on MariaDB or MySQL, by sqlx: prepared reads, and deletes with the numbers in their text.
 
 use bytes::Bytes;
 use sqlx::mysql::MySqlRow;
@@ -45,10 +42,8 @@ impl MySql {
 impl RawStore for MySql {
     async fn open(url: &str, headers: Headers) -> Outcome<Self> {
         let mut db = MySqlConnection::connect(url).await?;
-        // MariaDB makes a join of a list of a thousand, walks the whole table for it, and locks what another worker has.
-        let session = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
-            SET SESSION autocommit = 1 /*M! , in_predicate_conversion_threshold = 0 */";
-        sqlx::raw_sql(session).execute(&mut db).await?;
+        let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+        sqlx::raw_sql(isolation).execute(&mut db).await?;
         Ok(Self { db, above: 0, with_id: headers != Headers::None })
     }
 
@@ -70,14 +65,11 @@ impl RawStore for MySql {
     }
 
     async fn delete(&mut self, seqs: Vec<i64>) -> Outcome<()> {
-        let Some(last) = seqs.last() else { return Ok(()) };
-        let mut sql = String::with_capacity(80 + 9 * seqs.len());
-        // Without the hint the planner may do so where the table is short, too.
-        sql.push_str("DELETE r FROM raw_outbox AS r FORCE INDEX (PRIMARY) WHERE r.seq IN (");
-        for seq in &seqs[..seqs.len() - 1] {
-            write!(sql, "{seq},")?;
-        }
-        write!(sql, "{last})")?;
+        // A row at a time by its key: for a list the planner may walk the table, and wait for what another worker has.
+        let sql = format!(
+            "DELETE r FROM JSON_TABLE('{seqs:?}', '$[*]' COLUMNS (seq bigint PATH '$')) AS j
+             STRAIGHT_JOIN raw_outbox AS r ON r.seq = j.seq"
+        );
         let deleted = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.db).await?.rows_affected();
         if deleted == seqs.len() as u64 { Ok(()) } else { Err(format!("deleted {deleted} rows").into()) }
     }
