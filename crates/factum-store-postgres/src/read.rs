@@ -39,6 +39,8 @@ const YOUNG: &str = "age(o.xmin) <= (SELECT CASE WHEN age($6::text::xid) BETWEEN
 /// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, `$5` not these, `$6` see [`YOUNG`]. First one row of facts, then the rows: all by one
 /// snapshot. Sizes are summed before data is read, so that a batch takes no more memory than it may.
 ///
+/// Whether any dead letter holds anything is asked once, and only if one does is each row looked up.
+///
 /// So that the planner walks the index, whatever it believes about the table: it takes `= 1` for rare, and `<> 0` for
 /// common; and a number that it does not see, `(SELECT $3)`, for small. `NOT IN` of a subquery is looked up in a hash;
 /// `<> ALL` of an array would be walked for each row.
@@ -62,8 +64,9 @@ pub(crate) fn text(look: bool) -> String {
                 SELECT o.*, {YOUNG} AS is_young FROM {{prefix}}outbox AS o
                 WHERE o.seq > (SELECT $1::bigint) AND ($2 >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
                 AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter WHERE side = ':relay' AND holds = 2)
-                AND NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
-                    AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id))
+                AND (NOT (SELECT EXISTS (SELECT 1 FROM {{prefix}}dead_letter WHERE side = ':relay' AND holds > 0))
+                    OR NOT EXISTS (SELECT 1 FROM {{prefix}}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+                        AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id)))
                 ORDER BY o.seq LIMIT (SELECT $3::bigint)) AS n) AS r
          WHERE r.before < $4"
     )
