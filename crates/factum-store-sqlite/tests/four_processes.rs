@@ -127,7 +127,8 @@ const WRITERS: usize = 4;
 
 fn play(role: &str, folder: &Path) -> Result<()> {
     runtime()?.block_on(async {
-        let store = Sqlite::open(folder.join(FILE)).await?;
+        // Between processes SQLite has no queue: where each waits for the disk, one of them can be out of luck for long.
+        let store = Sqlite::options(folder.join(FILE)).wait(Duration::from_secs(60)).open().await?;
         let work = Work::new("https://shop.example/ordering", store.clone(), Dispatcher::new());
         let until = Instant::now() + Duration::from_secs(seconds());
         match role {
