@@ -1,11 +1,12 @@
 //! Several relays share one outbox, and die.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use factum_torture::{ATTEMPTS, Database, Kind, RelayProcess, Say, Tap};
+use factum_torture::{ATTEMPTS, Arrival, Database, Kind, RelayProcess, Say, Tap, Torn, Written};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_torture-relay");
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -22,38 +23,97 @@ fn many() -> u64 {
     }
 }
 
-async fn start(database: &Database, tap: &Tap, lease: Duration) -> RelayProcess {
-    RelayProcess::start(Path::new(PROGRAM), database, tap.address(), lease).await.expect("a relay")
+/// A database of the test's own, and the tap that its relays publish to.
+struct Scene {
+    database: Database,
+    store: Torn,
+    tap: Tap,
+}
+
+impl Scene {
+    /// `None`, after saying so, where the server is missing.
+    async fn open(
+        kind: Kind,
+        test: &str,
+        say: impl Fn(&Arrival) -> Say + Send + Sync + 'static,
+    ) -> Option<Self> {
+        let database = Database::fresh(kind, &format!("{test} on {kind:?}")).await.expect("a database")?;
+        let store = database.open().await.expect("a store");
+        let tap = Tap::saying(say).await.expect("a tap");
+        Some(Self { database, store, tap })
+    }
+
+    async fn start(&self, lease: Duration) -> RelayProcess {
+        let relay = RelayProcess::start(Path::new(PROGRAM), &self.database, self.tap.address(), lease);
+        relay.await.expect("a relay")
+    }
+
+    async fn start_many(&self, relays: usize, lease: Duration) -> Vec<RelayProcess> {
+        let mut running = Vec::new();
+        for _ in 0..relays {
+            running.push(self.start(lease).await);
+        }
+        running
+    }
+
+    /// Two that share the buckets.
+    async fn start_two(&self, lease: Duration) -> [RelayProcess; 2] {
+        let mut both = [self.start(lease).await, self.start(lease).await];
+        for relay in &mut both {
+            relay.shares_with(2).await.expect("it shares");
+        }
+        both
+    }
+
+    async fn write(&self, of_each: u64, in_one: u64) -> Written {
+        self.store.write(64, of_each, in_one).await.expect("they are committed")
+    }
+
+    async fn arrived(&self, what: &str, all: u64) {
+        let all = usize::try_from(all).expect("it fits");
+        self.tap.until(what, PATIENCE, |history| history.distinct() == all).await;
+    }
+
+    async fn settled(&self) {
+        self.store.settled().await.expect("it is settled");
+    }
+
+    /// Ends relays, checks that all of it arrived in order, removes the database, and answers how often something came
+    /// again.
+    async fn end(self, running: impl IntoIterator<Item = RelayProcess>, written: &Written) -> usize {
+        for relay in running {
+            relay.end().await.expect("it ends");
+        }
+        let history = self.tap.history();
+        history.check(written);
+        drop(self.store);
+        self.database.remove().await.expect("it is removed");
+        history.repeats()
+    }
+}
+
+fn confirm(_: &Arrival) -> Say {
+    Say::Confirmed
 }
 
 /// 64 keys, no faults: every event once, in order.
 async fn share(kind: Kind, relays: usize, of_each: u64) {
-    let test = format!("{relays} relays on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
-    let tap = Tap::open().await.expect("a tap");
-    let store = database.open().await.expect("a store");
-    let mut running = Vec::new();
-    for _ in 0..relays {
-        running.push(start(&database, &tap, LONG).await);
-    }
+    let Some(scene) = Scene::open(kind, &format!("{relays} relays"), confirm).await else { return };
+    let mut running = scene.start_many(relays, LONG).await;
     for relay in &mut running {
         tokio::time::timeout(PATIENCE, relay.shares_with(relays)).await.expect("in time").expect("a share");
     }
-    let written = store.write(64, of_each, 100).await.expect("they are committed");
-    let all = 64 * usize::try_from(of_each).expect("it fits");
-    tap.until("all of it", PATIENCE, |history| history.distinct() == all).await;
+    let written = scene.write(of_each, 100).await;
+    scene.arrived("all of it", 64 * of_each).await;
     for relay in running {
         relay.end().await.expect("it ends");
     }
-    let history = tap.history();
-    history.check(&written);
-    assert_eq!(history.repeats(), 0, "without faults nothing comes twice");
+    let history = scene.tap.history();
     let brought = history.arrivals().iter().map(|arrival| arrival.connection);
     let workers = brought.collect::<std::collections::HashSet<_>>().len();
     assert_eq!(workers, relays, "they all work");
-    assert_eq!(store.inspect().backlog().await.expect("a backlog").outbox, 0);
-    drop(store);
-    database.remove().await.expect("it is removed");
+    assert_eq!(scene.store.inspect().backlog().await.expect("a backlog").outbox, 0);
+    assert_eq!(scene.end([], &written).await, 0, "without faults nothing comes twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,17 +153,11 @@ async fn f_41_eight_relays_on_mariadb_bring_every_event_once_and_in_order() {
 
 /// Leases of a second, and every 200 ms one of the relays is killed and another begins.
 async fn kill(kind: Kind, of_each: u64) {
-    let test = format!("killed relays on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
-    let tap = Tap::open().await.expect("a tap");
-    let store = database.open().await.expect("a store");
+    let Some(scene) = Scene::open(kind, "killed relays", confirm).await else { return };
     let lease = Duration::from_secs(1);
-    let mut running = std::collections::VecDeque::new();
-    for _ in 0..3 {
-        running.push_back(start(&database, &tap, lease).await);
-    }
+    let mut running = VecDeque::from(scene.start_many(3, lease).await);
     let writing = tokio::spawn({
-        let store = store.clone();
+        let store = scene.store.clone();
         async move { store.write(64, of_each, 20).await.expect("they are committed") }
     });
     let mut kills = 0;
@@ -114,21 +168,17 @@ async fn kill(kind: Kind, of_each: u64) {
             oldest.kill().expect("it is killed");
             kills += 1;
         }
-        running.push_back(start(&database, &tap, lease).await);
+        running.push_back(scene.start(lease).await);
     }
     let written = writing.await.expect("the writers");
-    let all = 64 * usize::try_from(of_each).expect("it fits");
-    tap.until("all of it", PATIENCE, |history| history.distinct() == all).await;
+    scene.arrived("all of it", 64 * of_each).await;
     for relay in running {
         relay.end().await.expect("it ends");
     }
-    let history = tap.history();
-    history.check(&written);
-    println!("{kind:?}: {kills} kills, {} repeats", history.repeats());
-    assert!(history.repeats() <= kills * WINDOW, "{} repeats in {kills} kills", history.repeats());
-    assert_eq!(store.inspect().backlog().await.expect("a backlog").outbox, 0);
-    drop(store);
-    database.remove().await.expect("it is removed");
+    assert_eq!(scene.store.inspect().backlog().await.expect("a backlog").outbox, 0);
+    let repeats = scene.end([], &written).await;
+    println!("{kind:?}: {kills} kills, {repeats} repeats");
+    assert!(repeats <= kills * WINDOW, "{repeats} repeats in {kills} kills");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,36 +204,30 @@ fn count(said: &str, name: &str) -> u64 {
 
 /// A relay stops in the midst of its work, another takes over and finishes; when the first goes on, its answers come.
 async fn freeze(kind: Kind) {
-    let test = format!("a frozen relay on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
-    let tap = Tap::saying(|arrival| match arrival.connection {
+    let say = |arrival: &Arrival| match arrival.connection {
         0 => Say::Later,
         _ => Say::Confirmed,
-    });
-    let tap = tap.await.expect("a tap");
-    let store = database.open().await.expect("a store");
+    };
+    let Some(scene) = Scene::open(kind, "a frozen relay", say).await else { return };
     let lease = Duration::from_millis(900);
-    let mut frozen = start(&database, &tap, lease).await;
+    let mut frozen = scene.start(lease).await;
     frozen.shares_with(1).await.expect("it works alone");
-    let written = store.write(64, 20, 64).await.expect("they are committed");
-    tap.until("the first of each key", PATIENCE, |history| history.distinct() == 64).await;
+    let written = scene.write(20, 64).await;
+    scene.arrived("the first of each key", 64).await;
     frozen.freeze().expect("it is frozen");
-    let heir = start(&database, &tap, lease).await;
-    tap.until("all of it", PATIENCE, |history| history.distinct() == 64 * 20).await;
-    store.settled().await.expect("it is settled");
-    assert_eq!(tap.let_go(), 64, "its answers were on their way to it all the time");
+    let heir = scene.start(lease).await;
+    scene.arrived("all of it", 64 * 20).await;
+    scene.settled().await;
+    assert_eq!(scene.tap.let_go(), 64, "its answers were on their way to it all the time");
     frozen.thaw().expect("it goes on");
-    // It is as good as any other now: it gets its share again, and what comes next is brought once.
+    // It is as good as any other now: it gets its share again.
     frozen.shares_with(2).await.expect("it shares");
     let said = frozen.end().await.expect("it ends");
     assert_eq!(count(&said, "settled"), 0, "a late completion changes nothing: {said}");
     let said = heir.end().await.expect("it ends");
     assert_eq!(count(&said, "settled"), 64 * 20, "{said}");
-    let history = tap.history();
-    history.check(&written);
-    assert_eq!(history.repeats(), 64, "what the first had brought came again, and nothing else");
-    drop(store);
-    database.remove().await.expect("it is removed");
+    let repeats = scene.end([], &written).await;
+    assert_eq!(repeats, 64, "what the first had brought came again, and nothing else");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,41 +247,28 @@ async fn f_43_a_frozen_relay_on_mariadb_completes_nothing_when_it_goes_on() {
 
 /// One poisoned key among 64, and eight relays: it is tried as often as it may be by all of them together.
 async fn poison(kind: Kind) {
-    let test = format!("a poisoned key on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
     let refused = Arc::new(AtomicU32::new(0));
-    let tap = Tap::saying({
-        let refused = Arc::clone(&refused);
-        move |arrival| match arrival.key.as_str() {
-            "key 0" => {
-                refused.fetch_add(1, Ordering::SeqCst);
-                Say::Refused
-            }
-            _ => Say::Confirmed,
+    let counted = Arc::clone(&refused);
+    let say = move |arrival: &Arrival| match arrival.key.as_str() {
+        "key 0" => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Say::Refused
         }
-    });
-    let tap = tap.await.expect("a tap");
-    let store = database.open().await.expect("a store");
-    let mut running = Vec::new();
-    for _ in 0..8 {
-        running.push(start(&database, &tap, LONG).await);
-    }
-    let mut written = store.write(64, 20, 64).await.expect("they are committed");
-    tap.until("all other keys", PATIENCE, |history| history.distinct() == 63 * 20).await;
-    let parked =
-        store.until(|backlog| backlog.dead_letters == 1 && backlog.outbox == 19).await.expect("a backlog");
-    assert_eq!(parked.outbox_parked, 19, "the rest of the key waits");
+        _ => Say::Confirmed,
+    };
+    let Some(scene) = Scene::open(kind, "a poisoned key", say).await else { return };
+    let running = scene.start_many(8, LONG).await;
+    let mut written = scene.write(20, 64).await;
+    scene.arrived("all other keys", 63 * 20).await;
+    let given_up = scene.store.until(|backlog| backlog.dead_letters == 1 && backlog.outbox == 19);
+    assert_eq!(given_up.await.expect("a backlog").outbox_parked, 19, "the rest of the key waits");
     for relay in running {
         relay.end().await.expect("it ends");
     }
-    let dead = store.inspect().dead_letters(10).await.expect("dead letters");
+    let dead = scene.store.inspect().dead_letters(10).await.expect("dead letters");
     assert_eq!((dead[0].attempts, refused.load(Ordering::SeqCst)), (ATTEMPTS, ATTEMPTS));
     written.remove("key 0");
-    let history = tap.history();
-    history.check(&written);
-    assert_eq!(history.repeats(), 0);
-    drop(store);
-    database.remove().await.expect("it is removed");
+    assert_eq!(scene.end([], &written).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,16 +283,10 @@ async fn f_50_eight_relays_on_mariadb_try_a_refused_envelope_no_more_often_than_
 
 /// Answers come late, and relays look for work all the time: nobody takes what another is at work on.
 async fn slow(kind: Kind) {
-    let test = format!("a slow bus on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
-    let tap = Tap::saying(|_| Say::Later).await.expect("a tap");
-    let store = database.open().await.expect("a store");
-    let mut running = Vec::new();
-    for _ in 0..8 {
-        running.push(start(&database, &tap, LONG).await);
-    }
+    let Some(scene) = Scene::open(kind, "a slow bus", |_| Say::Later).await else { return };
+    let running = scene.start_many(8, LONG).await;
     let answering = tokio::spawn({
-        let tap = tap.clone();
+        let tap = scene.tap.clone();
         async move {
             let mut every = tokio::time::interval(Duration::from_millis(50));
             loop {
@@ -270,18 +295,11 @@ async fn slow(kind: Kind) {
             }
         }
     });
-    let written = store.write(64, 60, 16).await.expect("they are committed");
-    tap.until("all of it", PATIENCE, |history| history.distinct() == 64 * 60).await;
-    store.settled().await.expect("it is settled");
+    let written = scene.write(60, 16).await;
+    scene.arrived("all of it", 64 * 60).await;
+    scene.settled().await;
     answering.abort();
-    for relay in running {
-        relay.end().await.expect("it ends");
-    }
-    let history = tap.history();
-    history.check(&written);
-    assert_eq!(history.repeats(), 0, "nobody takes what another has on its way");
-    drop(store);
-    database.remove().await.expect("it is removed");
+    assert_eq!(scene.end(running, &written).await, 0, "nobody takes what another has on its way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,14 +314,8 @@ async fn f_49_relays_on_mariadb_leave_alone_what_another_has_on_its_way() {
 
 /// Relays are frozen past their lease and go on, round by round: each time the other takes over, and both share again.
 async fn heal(kind: Kind) {
-    let test = format!("relays that freeze on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
-    let tap = Tap::open().await.expect("a tap");
-    let lease = Duration::from_millis(600);
-    let mut one = start(&database, &tap, lease).await;
-    let mut two = start(&database, &tap, lease).await;
-    one.shares_with(2).await.expect("it shares");
-    two.shares_with(2).await.expect("it shares");
+    let Some(scene) = Scene::open(kind, "relays that freeze", confirm).await else { return };
+    let [mut one, mut two] = scene.start_two(Duration::from_millis(600)).await;
     for _ in 0..4 {
         one.freeze().expect("it is frozen");
         two.shares_with(1).await.expect("it takes over");
@@ -312,17 +324,9 @@ async fn heal(kind: Kind) {
         one.shares_with(2).await.expect("they share again");
         std::mem::swap(&mut one, &mut two);
     }
-    let store = database.open().await.expect("a store");
-    let written = store.write(64, 20, 64).await.expect("they are committed");
-    tap.until("all of it", PATIENCE, |history| history.distinct() == 64 * 20).await;
-    for relay in [one, two] {
-        relay.end().await.expect("it ends");
-    }
-    let history = tap.history();
-    history.check(&written);
-    assert_eq!(history.repeats(), 0, "one of them at a time holds a bucket");
-    drop(store);
-    database.remove().await.expect("it is removed");
+    let written = scene.write(20, 64).await;
+    scene.arrived("all of it", 64 * 20).await;
+    assert_eq!(scene.end([one, two], &written).await, 0, "one of them at a time holds a bucket");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -337,28 +341,16 @@ async fn f_44_relays_on_mariadb_that_freeze_and_go_on_share_again_by_themselves(
 
 /// Answers take several leases: who is at work renews, and nobody takes his work from him.
 async fn renew(kind: Kind) {
-    let test = format!("answers that take long on {kind:?}");
-    let Some(database) = Database::fresh(kind, &test).await.expect("a database") else { return };
-    let tap = Tap::saying(|_| Say::Later).await.expect("a tap");
-    let store = database.open().await.expect("a store");
+    let Some(scene) = Scene::open(kind, "answers that take long", |_| Say::Later).await else { return };
     let lease = Duration::from_millis(600);
-    let mut one = start(&database, &tap, lease).await;
-    let mut two = start(&database, &tap, lease).await;
-    one.shares_with(2).await.expect("it shares");
-    two.shares_with(2).await.expect("it shares");
-    let written = store.write(64, 1, 64).await.expect("they are committed");
-    tap.until("all of it", PATIENCE, |history| history.distinct() == 64).await;
-    database.pass(lease * 4).await.expect("the database's clock goes on");
-    assert_eq!(tap.history().repeats(), 0, "nobody took over");
-    assert_eq!(tap.let_go(), 64);
-    store.settled().await.expect("it is settled");
-    for relay in [one, two] {
-        relay.end().await.expect("it ends");
-    }
-    tap.history().check(&written);
-    assert_eq!(tap.history().repeats(), 0);
-    drop(store);
-    database.remove().await.expect("it is removed");
+    let both = scene.start_two(lease).await;
+    let written = scene.write(1, 64).await;
+    scene.arrived("all of it", 64).await;
+    scene.database.pass(lease * 4).await.expect("the database's clock goes on");
+    assert_eq!(scene.tap.history().repeats(), 0, "nobody took over");
+    assert_eq!(scene.tap.let_go(), 64);
+    scene.settled().await;
+    assert_eq!(scene.end(both, &written).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
