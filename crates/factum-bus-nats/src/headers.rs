@@ -109,8 +109,20 @@ fn one_by_one(lines: &str) -> HeaderMap {
     headers
 }
 
+/// What goes into a header as it is.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] = !matches!(byte, b'"' | b'%');
+        byte += 1;
+    }
+    plain
+};
+
 fn push_encoded(text: &mut String, value: &str) {
-    match value.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'%') {
+    // No way out in the midst: so it is a few instructions for many bytes.
+    match value.bytes().fold(true, |plain, byte| plain & PLAIN[usize::from(byte)]) {
         true => text.push_str(value),
         false => text.extend(utf8_percent_encode(value, ENCODED)),
     }

@@ -4,7 +4,7 @@
 //! After any other end it gets a new one, so that an answer that comes late is nobody's, and never taken for that of
 //! the next message in the slot.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_nats::Subject;
@@ -213,14 +213,14 @@ fn reply(prefix: &str, slot: u32, round: u64) -> Subject {
 }
 
 /// A message on its way to the client. Dropped on the way, it was not sent, and is unknown.
-pub(crate) struct Sending {
-    in_flight: Arc<InFlight>,
+pub(crate) struct Sending<'a> {
+    in_flight: &'a InFlight,
     ticket: Option<Ticket>,
 }
 
-impl Sending {
-    pub(crate) fn new(in_flight: &Arc<InFlight>, ticket: Ticket) -> Self {
-        Self { in_flight: Arc::clone(in_flight), ticket: Some(ticket) }
+impl<'a> Sending<'a> {
+    pub(crate) fn new(in_flight: &'a InFlight, ticket: Ticket) -> Self {
+        Self { in_flight, ticket: Some(ticket) }
     }
 
     /// The client has it: the answer comes from the server, or from the deadline.
@@ -236,7 +236,7 @@ impl Sending {
     }
 }
 
-impl Drop for Sending {
+impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.in_flight.abandon(ticket, Answer::Unknown("publishing it was given up".into()));
@@ -246,6 +246,8 @@ impl Drop for Sending {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     type Told = Arc<Mutex<Vec<(u64, Answer)>>>;

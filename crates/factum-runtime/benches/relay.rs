@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use factum::integration::{Answer, Capabilities, Deliveries, Interest, Publication};
 use factum::port::{Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back};
-use factum::protocol::relay::{Input, Options, Output, Relay as Machine, Row};
+use factum::protocol::relay::{Input, Options, Output, Relay as Machine, Row, Summary};
 use factum::{BoxError, BoxFuture, Envelope, EventBus};
 use factum_runtime::Relay;
 use tokio::sync::Notify;
@@ -34,8 +34,9 @@ fn leased() -> Leased {
 
 /// The machine, with rows that were made before.
 fn machine() -> Duration {
+    let mut summary = Summary::default();
     let mut batches: Vec<Vec<Row>> = (0..ROWS / BATCH)
-        .map(|batch| (batch * BATCH + 1..=(batch + 1) * BATCH).map(|seq| Row::from(&row(seq))).collect())
+        .map(|batch| (batch * BATCH + 1..=(batch + 1) * BATCH).map(|seq| summary.of(&row(seq))).collect())
         .collect();
     batches.reverse();
     let mut relay = Machine::new(Options::default());

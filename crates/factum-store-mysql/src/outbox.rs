@@ -1,7 +1,7 @@
 //! The outbox: written with a commit, read and emptied by relays that hold leases on its buckets.
 
 use factum::port::{
-    Access, Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back,
+    Access, Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back, sequence,
 };
 use factum::{BoxError, BoxFuture, Envelope};
 use futures_util::TryStreamExt as _;
@@ -283,7 +283,7 @@ fn end_of(rows: &[OutboxRow], read: &Read) -> i64 {
 
 fn outbox_row(row: &MySqlRow, seq: i64, shared: &Shared, common: &mut Common) -> Result<OutboxRow, BoxError> {
     let mut envelope = rows::read(row, 5, "outbox", common)?;
-    envelope.sequence = Some(rows::sequence(&shared.incarnation, seq));
+    envelope.sequence = Some(sequence(&shared.incarnation, seq));
     let source = envelope.source.clone();
     Ok(OutboxRow {
         seq,

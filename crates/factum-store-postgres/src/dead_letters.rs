@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use factum::integration::{DeadLetter, OnDeadLetter, Side};
-use factum::port::Waiting;
+use factum::port::{Waiting, sequence};
 use factum::{Envelope, EventId};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
@@ -293,7 +293,7 @@ fn dead_letter(reader: &mut Reader, row: &PgRow) -> Result<DeadLetter, Error> {
     };
     let mut envelope = reader.envelope(row, 7, TABLE)?;
     envelope.sequence = match row.try_get::<Option<i64>, _>(4)? {
-        Some(seq) => Some(rows::sequence(row.try_get(6)?, seq)),
+        Some(seq) => Some(sequence(row.try_get(6)?, seq)),
         None => rows::text(row, 5)?,
     };
     let attempts: i32 = row.try_get(2)?;

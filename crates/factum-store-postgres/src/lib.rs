@@ -74,12 +74,14 @@ struct Shared {
     wake: Wake,
     writers: Mutex<Writers>,
     durable: Durable,
+    measures: read::Measures,
 }
 
 impl Shared {
     fn new(sessions: Sessions, texts: Texts, incarnation: Option<Arc<str>>, wake: Wake) -> Self {
-        let (hint, writers, durable) = (Arc::default(), Mutex::default(), Durable::default());
-        Self { sessions, texts, incarnation, hint, wake, writers, durable }
+        let (hint, writers) = (Arc::default(), Mutex::default());
+        let (durable, measures) = (Durable::default(), read::Measures::default());
+        Self { sessions, texts, incarnation, hint, wake, writers, durable, measures }
     }
 
     /// Something is in the outbox: the relays of this process know at once, others soon.

@@ -146,8 +146,3 @@ pub(crate) fn json(envelope: &Envelope) -> Result<Option<String>, sqlx::Error> {
 pub(crate) fn text(row: &PgRow, at: usize) -> Result<Option<Arc<str>>, sqlx::Error> {
     Ok(row.try_get_unchecked::<Option<&str>, _>(at)?.map(Arc::from))
 }
-
-/// An envelope's `sequence`: sorts as text.
-pub(crate) fn sequence(incarnation: &str, seq: i64) -> Arc<str> {
-    format!("{incarnation}-{seq:020}").into()
-}

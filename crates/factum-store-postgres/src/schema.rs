@@ -36,6 +36,7 @@ CREATE TABLE {prefix}outbox (
     seq bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
     bucket smallint NOT NULL GENERATED ALWAYS AS
         (('x' || left(md5(coalesce(partitionkey, id)), 2))::bit(8)::integer % 64) STORED,
+    synchronous boolean NOT NULL DEFAULT (current_setting('synchronous_commit') <> 'off'),
     attempts integer NOT NULL DEFAULT 0,
     source text COLLATE "C" NOT NULL CONSTRAINT {bare}outbox_source_is_not_empty CHECK (source <> ''),
     id text COLLATE "C" NOT NULL CONSTRAINT {bare}outbox_id_1_to_255_bytes CHECK (octet_length(id) BETWEEN 1 AND 255),
@@ -60,7 +61,7 @@ CREATE TABLE {prefix}outbox (
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {prefix}outbox IS
-    'Integration events to be told. Insert source, id, type and data (bytes, e.g. convert_to(json, ''UTF8'')), and any other CloudEvents attribute; never seq, bucket, attempts, next_attempt or reason.';
+    'Integration events to be told. Insert source, id, type and data (bytes, e.g. convert_to(json, ''UTF8'')), and any other CloudEvents attribute; never seq, bucket, synchronous, attempts, next_attempt or reason.';
 
 -- lasts: how long the lease was asked for; one that ends later than that from now has expired, the clock was set back.
 CREATE TABLE {prefix}lease (

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 
 use crate::names::Names;
 use crate::options::Isolation;
+use crate::read::Measure;
 use crate::session::Manners;
 use crate::{dead_letters, inbox, inspect, lease, outbox, read, settle};
 
@@ -39,7 +40,7 @@ macro_rules! texts {
                     manners,
                     begin: begin(names, level(isolation), manners),
                     begin_read: begin(names, "REPEATABLE READ READ ONLY", manners),
-                    begin_own: format!("BEGIN ISOLATION LEVEL READ COMMITTED{}", clear(manners)).into(),
+                    begin_own: begin_own(manners),
                     commit_alone: COMMIT_ALONE.into(),
                     $($name: names.fill($text).into(),)+
                 }
@@ -73,8 +74,10 @@ texts! {
     lease = lease::LEASE;
     release_leases = lease::RELEASE;
     clean_up = lease::CLEAN_UP;
-    read = &read::text(false);
-    read_and_look = &read::text(true);
+    read = &read::text(false, Measure::Share);
+    read_and_look = &read::text(true, Measure::Share);
+    read_summed = &read::text(false, Measure::Sum);
+    read_summed_and_look = &read::text(true, Measure::Sum);
     confirmed = &settle::confirmed(settle::LISTED);
     confirmed_run = &settle::confirmed(settle::RUN);
     fence = settle::FENCE;
@@ -110,6 +113,12 @@ fn begin(names: &Names, level: &str, manners: Manners) -> Text {
     let clear = clear(manners);
     format!("BEGIN ISOLATION LEVEL {level}{clear}; SELECT set_config('factum.mark', 'open', true){path}")
         .into()
+}
+
+/// Where a session is ours it has no just-in-time compilation anyway.
+fn begin_own(manners: Manners) -> Text {
+    let jit = if manners.pooled { "; SET LOCAL jit = off" } else { "" };
+    format!("BEGIN ISOLATION LEVEL READ COMMITTED{}{jit}", clear(manners)).into()
 }
 
 /// Behind a pooler the session has statements of others, under the names that sqlx will give to the application's.

@@ -7,7 +7,9 @@
 //!
 //! - whoever may still commit a row up to the highest `seq` that this read has shown is in this look, or has ended
 //!   between the snapshot and the look: so the next read, whose snapshot is younger, begins where the one *before* ended;
-//! - whoever is not in a look and appears in a later one draws values above all that was shown before the earlier look.
+//! - whoever is not in a look and appears in a later one draws values above all that had been drawn before the earlier
+//!   look. So of what was drawn by then, the next reads miss no row but of those in the look: a long backlog is walked
+//!   once.
 //!
 //! A writer that was seen is remembered, with the `seq` above which its rows are (`since`), until it has ended and a read
 //! that began at or below `since` has shown what it left. While it is young every read begins there. Once it is old,
@@ -48,7 +50,7 @@ struct Seen {
 pub(crate) struct Writers {
     /// By bucket: every row up to this was shown, or is a known writer's.
     proven: [i64; 64],
-    /// The highest `seq` that was shown before the last look began.
+    /// The highest `seq` that was drawn, or at least shown, before the last look.
     known: i64,
     /// The highest `seq` that was shown.
     shown: i64,
@@ -92,8 +94,28 @@ pub(crate) struct Shown {
     pub(crate) last: Option<i64>,
     /// Whether there may be more above that.
     pub(crate) cut: bool,
-    /// Who held the lock, if it was looked at.
-    pub(crate) look: Option<Vec<Writer>>,
+    /// What the locks told, if they were looked at.
+    pub(crate) look: Option<Look>,
+}
+
+/// A look at the locks.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    /// The highest `seq` that had been drawn before; 0 where that cannot be seen.
+    pub(crate) drawn: i64,
+    /// Who held the lock.
+    pub(crate) writers: Vec<Writer>,
+}
+
+impl Look {
+    /// As a read brings it: the number first.
+    pub(crate) fn read(mut texts: Vec<String>) -> Option<Self> {
+        if texts.is_empty() {
+            return None;
+        }
+        let drawn = texts.remove(0).parse().ok()?;
+        Some(Self { drawn, writers: texts })
+    }
 }
 
 /// What became of it.
@@ -133,7 +155,7 @@ impl Writers {
     /// Takes in what a read has shown.
     pub(crate) fn absorb(&mut self, plan: &Plan, shown: &Shown, now: Instant) -> Verdict {
         if let Some(look) = &shown.look
-            && self.has_missed(plan, look)
+            && self.has_missed(plan, &look.writers)
         {
             return Verdict::Again;
         }
@@ -142,8 +164,8 @@ impl Writers {
         self.prove(plan, end);
         self.forget(plan, end);
         if let Some(look) = &shown.look {
-            self.note(plan, look, now);
-            self.known = self.known.max(plan.shown).max(shown.last.unwrap_or(0));
+            self.note(plan, &look.writers, now);
+            self.known = self.known.max(plan.shown).max(shown.last.unwrap_or(0)).max(look.drawn);
         }
         Verdict::Sound(self.next(plan.buckets, now))
     }
@@ -235,7 +257,12 @@ mod tests {
         }
 
         fn shows(&mut self, plan: &Plan, last: i64, cut: bool, look: &[&str]) -> Verdict {
-            let look = plan.look.then(|| look.iter().map(|writer| (*writer).to_owned()).collect());
+            self.shows_drawn(plan, last, cut, look, 0)
+        }
+
+        fn shows_drawn(&mut self, plan: &Plan, last: i64, cut: bool, look: &[&str], drawn: i64) -> Verdict {
+            let writers = look.iter().map(|writer| (*writer).to_owned()).collect();
+            let look = plan.look.then_some(Look { drawn, writers });
             let shown = Shown { last: Some(last).filter(|last| *last > 0), cut, look };
             self.writers.absorb(plan, &shown, self.now)
         }
@@ -256,6 +283,27 @@ mod tests {
         }
         let plan = reads.plan(10);
         assert_eq!((plan.begin, plan.look), (10, false));
+    }
+
+    #[test]
+    fn what_had_been_drawn_before_a_look_is_walked_once() {
+        let mut reads = Reads::new();
+        reads.read(10, &[]);
+        let plan = reads.plan(10);
+        reads.shows_drawn(&plan, 20, true, &["3/7"], 1_000);
+        // Whoever was there then is still read for; all others have shown what they drew.
+        reads.read(30, &[]);
+        reads.read(30, &[]);
+        for last in [100, 200, 300] {
+            let plan = reads.plan(last);
+            assert!(!plan.look);
+            reads.shows(&plan, last + 100, true, &[]);
+            assert_eq!(reads.plan(last + 100).begin, last + 100);
+        }
+        // Above that nothing is known.
+        let plan = reads.plan(400);
+        reads.shows(&plan, 1_100, true, &[]);
+        assert_eq!((reads.plan(1_100).begin, reads.plan(1_100).look), (1_000, true));
     }
 
     #[test]

@@ -54,6 +54,28 @@ async fn f_32_it_is_at_the_lowest_level_of_the_log_too() {
     survives(test, &[("wal_level", "minimal"), ("max_wal_senders", "0")]).await;
 }
 
+/// A commit that waits for the disk is visible when it is there: reading it waits for nothing, whatever others write.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_synchronously_is_shown_without_a_flush() {
+    let test = "what_was_committed_synchronously_is_shown_without_a_flush";
+    let Some(server) = or_skip(test, Postgres::start_with(&LAZY).await) else { return };
+    let schema = Schema::at(server.url()).await;
+    let store = schema.store().await;
+    let mut db = schema.look().await;
+    let flushed = "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint";
+    for (how, waits) in [("on", false), ("local", false), ("off", true)] {
+        run(&mut db, &format!("SET synchronous_commit = {how}")).await;
+        plain_insert(&mut db, how, "a").await;
+        // Somebody else has written to the log, and nobody has flushed it.
+        run(&mut db, &format!("SET synchronous_commit = off; INSERT INTO notes VALUES ('{how}', 'x', 1)"))
+            .await;
+        let before = scalar(&mut db, flushed).await;
+        let found = store.read(all_above(0)).await.unwrap();
+        assert_eq!(found.rows.last().map(|row| row.envelope.id.to_string()), Some(how.to_owned()));
+        assert_eq!(scalar(&mut db, flushed).await > before, waits, "{how}");
+    }
+}
+
 /// A settlement of what was confirmed waits for no disk, and one that keeps a dead letter does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_there_after_a_crash_whatever_the_server_does_by_default() {

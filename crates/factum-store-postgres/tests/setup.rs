@@ -238,6 +238,26 @@ async fn a_pool_of_the_application_says_where_the_database_is() {
     assert_works(&schema, &work(&store, Dispatcher::new()), "first").await;
 }
 
+/// A read of a long outbox would be compiled each time, which takes longer than the read.
+#[tokio::test]
+async fn nothing_is_compiled_just_in_time_unless_the_application_says_so() {
+    let name = "nothing_is_compiled_just_in_time_unless_the_application_says_so";
+    let Some(schema) = Schema::new(name).await else { return };
+    schema.options().migrate().await.unwrap();
+    let asked = |options: Options| async move {
+        let store = options.connect().await.unwrap();
+        let work = work(&store, Dispatcher::new());
+        let mut uow = work.begin().await.unwrap();
+        let jit = sqlx::query_scalar("SHOW jit").fetch_one(uow.connection().await.unwrap()).await;
+        jit.unwrap()
+    };
+    let jit: String = asked(schema.options()).await;
+    assert_eq!(jit, "off");
+    let theirs = schema.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().options([("jit", "on")]);
+    let jit: String = asked(Options::connect_options(theirs).schema(&schema.name)).await;
+    assert_eq!(jit, "on");
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_an_error_and_no_wait() {
     let began = std::time::Instant::now();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use factum::integration::{DeadLetter, OnDeadLetter, Side};
-use factum::port::Waiting;
+use factum::port::{Waiting, sequence};
 use factum::{Envelope, EventId, Timestamp};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, Row as _, SqliteConnection};
@@ -242,7 +242,7 @@ fn dead_letter(row: &SqliteRow, incarnation: &str) -> Result<DeadLetter, Error> 
     };
     let mut envelope = rows::read(row, 6, TABLE)?;
     envelope.sequence = match row.try_get::<Option<i64>, _>(4)? {
-        Some(seq) => Some(rows::sequence(incarnation, seq)),
+        Some(seq) => Some(sequence(incarnation, seq)),
         None => rows::text(row, 5)?,
     };
     let at = Timestamp::from_micros(row.try_get(3)?);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use factum::port::{Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back};
+use factum::port::{
+    Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back, sequence,
+};
 use factum::{BoxError, BoxFuture, Envelope};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, Row as _, SqliteConnection};
@@ -276,7 +278,7 @@ fn found(rows: &[SqliteRow], shared: &Shared) -> Result<Found, Error> {
 
 fn outbox_row(row: &SqliteRow, seq: i64, shared: &Shared) -> Result<OutboxRow, Error> {
     let mut envelope = rows::read(row, 4, "factum_outbox")?;
-    envelope.sequence = Some(rows::sequence(&shared.incarnation, seq));
+    envelope.sequence = Some(sequence(&shared.incarnation, seq));
     let source = envelope.source.clone();
     Ok(OutboxRow {
         seq,

@@ -84,11 +84,6 @@ pub(crate) fn text(row: &SqliteRow, at: usize) -> Result<Option<Arc<str>>, sqlx:
     Ok(row.try_get::<Option<&str>, _>(at)?.map(Arc::from))
 }
 
-/// An envelope's `sequence`: sorts as text.
-pub(crate) fn sequence(incarnation: &str, seq: i64) -> Arc<str> {
-    format!("{incarnation}-{seq:020}").into()
-}
-
 /// Microseconds since 1970, by this machine's clock.
 pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -78,6 +78,12 @@ pub async fn a_read_stops_at_so_many_rows_and_so_many_bytes<F: StoreFixture>(fix
     assert_eq!(store.read(Read { bytes_max: 1, ..ALL }).await.unwrap().rows.len(), 1);
     let some = store.read(Read { bytes_max: 25_000, ..ALL }).await.unwrap().rows.len();
     assert!((2..=3).contains(&some), "{some}");
+    // One that is larger than its share of the bytes, behind others that are small: no read ends before it.
+    let store = fixture.fresh().await;
+    announce(&store, &[("a", "1"), ("a", "2"), ("a", &large), ("a", "4")]).await;
+    for _ in 0..3 {
+        assert_eq!(store.read(Read { rows_max: 100, bytes_max: 50_000, ..ALL }).await.unwrap().rows.len(), 4);
+    }
 }
 
 /// Announces what it is told to, and keeps a copy of each envelope.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use factum::integration::{Answer, Confirm, Publication};
 use factum::port::{Ids as _, OutboxRow, SystemIds};
-use factum::protocol::relay::{Input, Row, Sent};
+use factum::protocol::relay::{BySeq, Input, Row, Sent, Summary};
 use factum::{BoxError, BoxFuture, Committed, Envelope, EventBus};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
@@ -17,13 +17,16 @@ use super::metrics::{AnsweredBatch, Departures, PublishedBatch, RelayMetrics};
 /// Answers taken out of the channel at once, at most.
 const ANSWERS: usize = 4_096;
 
+type Kept = HashMap<i64, Committed<Envelope>, BySeq>;
+
 pub(super) struct Publishing {
     bus: Arc<dyn EventBus>,
     /// How long the bus may take to accept a batch, and to answer.
     deadline: Duration,
     measuring: Option<Measuring>,
     /// The envelopes of rows that wait for their turn; none that was handed over.
-    kept: HashMap<i64, Committed<Envelope>>,
+    kept: Kept,
+    summary: Summary,
     /// Batches for which the bus has no room yet, in the order in which they were begun.
     handing_over: Vec<BoxFuture<'static, Result<(), BoxError>>>,
     answered: Arc<dyn Fn(u64, Answer) + Send + Sync>,
@@ -44,7 +47,7 @@ impl Measuring {
         Self { metrics, began: Instant::now(), departures: Departures::default() }
     }
 
-    fn published(&mut self, batch: &[Sent], kept: &HashMap<i64, Committed<Envelope>>) {
+    fn published(&mut self, batch: &[Sent], kept: &Kept) {
         let now = self.began.elapsed();
         let mut published = PublishedBatch::default();
         let mut oldest = i64::MAX;
@@ -88,7 +91,8 @@ impl Publishing {
             bus,
             deadline,
             measuring: metrics.map(Measuring::new),
-            kept: HashMap::new(),
+            kept: Kept::default(),
+            summary: Summary::default(),
             handing_over: Vec::new(),
             answered: Arc::new(answered),
             answers,
@@ -101,7 +105,7 @@ impl Publishing {
         self.kept.reserve(rows.len());
         let mut seen = Vec::with_capacity(rows.len());
         for row in rows {
-            seen.push(Row::from(&row));
+            seen.push(self.summary.of(&row));
             self.kept.insert(row.seq, row.envelope);
         }
         seen

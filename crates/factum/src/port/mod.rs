@@ -12,6 +12,7 @@ pub use inbox::{Claim, Claiming, InboxStore, Mark, Waiting};
 pub use observer::{Dispatched, HandledDelivery, Observer, Saved};
 pub use outbox::{
     Asked, BucketSet, FailedTry, Found, GivenUp, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement,
+    sequence,
 };
 pub use store::{Access, Intent, NotCommitted, Store};
 pub use timer::Timer;

@@ -1,5 +1,6 @@
 //! The outbox as the relay sees it: rows of committed transactions, taken by state, fenced by epoch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::integration::OnDeadLetter;
@@ -162,6 +163,24 @@ pub struct Read {
     pub bytes_max: usize,
 }
 
+/// An envelope's place in the outbox, as its `sequence` says it: incarnation and `seq`, zero-padded, so that it sorts as
+/// text.
+pub fn sequence(incarnation: &str, seq: i64) -> Arc<str> {
+    const DIGITS: usize = 20;
+    // Made for each row that is read: without the machinery of formatting it takes a quarter of the time.
+    let mut digits = [b'0'; DIGITS];
+    let mut rest = seq.unsigned_abs();
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let mut text = String::with_capacity(incarnation.len() + 1 + DIGITS);
+    text.push_str(incarnation);
+    text.push('-');
+    text.extend(digits.map(char::from));
+    text.into()
+}
+
 /// What a read found.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -230,4 +249,16 @@ pub struct GivenUp {
     pub reason: String,
     /// What becomes of the rest of its key.
     pub policy: OnDeadLetter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sequence;
+
+    #[test]
+    fn a_sequence_sorts_as_text() {
+        assert_eq!(&*sequence("0123456789abcdef", 1), "0123456789abcdef-00000000000000000001");
+        assert_eq!(&*sequence("x", i64::MAX), "x-09223372036854775807");
+        assert!(sequence("x", 9) < sequence("x", 10));
+    }
 }

@@ -3,11 +3,12 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
 
-/// For maps by `seq`, which the database counts up.
-pub(super) type BySeq = BuildHasherDefault<SeqHasher>;
+/// For maps by `seq`, which the database counts up, so that nobody chooses it.
+pub type BySeq = BuildHasherDefault<SeqHasher>;
 
-#[derive(Default)]
-pub(super) struct SeqHasher(u64);
+/// Hashes a `seq`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SeqHasher(u64);
 
 impl Hasher for SeqHasher {
     fn finish(&self) -> u64 {

@@ -1,18 +1,25 @@
 //! What goes into the relay's machine and what comes out: rows without their payload.
 
-use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::integration::{Answer, OnDeadLetter, Source};
 use crate::port::{Asked, Lease, Leased, OutboxRow, Read, Settlement};
 
 /// What keeps its order: a source and an ordering key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The envelope's `partitionkey`, or its `id` where it has none.
     pub name: Arc<str>,
     /// Who announced it.
     pub source: Source,
+}
+
+/// Of the name alone: an outbox has one source, or few.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 /// What the machine knows of a row of the outbox.
@@ -29,19 +36,30 @@ pub struct Row {
     /// What it is in order with.
     pub key: Key,
     /// The CloudEvents type.
-    pub r#type: Cow<'static, str>,
+    pub r#type: Arc<str>,
 }
 
-impl From<&OutboxRow> for Row {
-    fn from(row: &OutboxRow) -> Self {
+/// Makes rows for the machine out of those of the outbox: what many of them have in common is kept once.
+#[derive(Debug, Default)]
+pub struct Summary {
+    r#type: Option<Arc<str>>,
+}
+
+impl Summary {
+    /// What the machine has to know of a row.
+    pub fn of(&mut self, row: &OutboxRow) -> Row {
         let envelope = &row.envelope;
-        Self {
+        let r#type = match &self.r#type {
+            Some(r#type) if **r#type == *envelope.r#type => Arc::clone(r#type),
+            _ => Arc::clone(self.r#type.insert(Arc::from(&*envelope.r#type))),
+        };
+        Row {
             seq: row.seq,
             bucket: row.bucket,
             attempts: row.attempts,
             bytes: envelope.bytes(),
             key: Key { name: envelope.ordering_key_shared(), source: envelope.source.clone() },
-            r#type: envelope.r#type.clone(),
+            r#type,
         }
     }
 }

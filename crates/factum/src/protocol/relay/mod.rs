@@ -25,7 +25,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use io::{Input, Key, Output, Report, Row, Sent};
+pub use hashing::BySeq;
+pub use io::{Input, Key, Output, Report, Row, Sent, Summary};
 pub use options::{Options, Size};
 
 use self::cleaning::Cleaning;
@@ -279,8 +280,9 @@ impl Relay {
         let wanted = self.hand.wanted(self.scan.seeks_in(), &self.options);
         if let Some(reading) = self.scan.next(now, room, wanted) {
             let buckets = self.leases.buckets();
-            let (above, rows_max, bytes_max) = (reading.above, reading.rows_max, reading.bytes_max);
-            let except = self.hand.rows.between(self.scan.floor(), above);
+            let (above, seen_to) = (reading.above, reading.seen_to);
+            let (rows_max, bytes_max) = (reading.rows_max, reading.bytes_max);
+            let except = self.hand.rows.between(self.scan.floor().min(above), seen_to);
             out.push(Output::Read(Read { buckets, above, except, rows_max, bytes_max }));
         }
     }

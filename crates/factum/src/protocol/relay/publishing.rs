@@ -1,6 +1,7 @@
 //! What goes to the bus now: of every key that may, its oldest row, in batches that fit the window.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Output, Relay, Report, Sent};
@@ -10,6 +11,8 @@ use crate::integration::OnDeadLetter;
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
     by_name: BTreeMap<String, u32>,
+    /// The one that came last: mostly the next one too.
+    last: Option<(Arc<str>, u32)>,
     kinds: Vec<Kind>,
 }
 
@@ -24,7 +27,18 @@ pub(super) struct Kind {
 }
 
 impl Kinds {
-    pub(super) fn index(&mut self, r#type: &str, policies: &BTreeMap<String, OnDeadLetter>) -> u32 {
+    pub(super) fn index(&mut self, r#type: &Arc<str>, policies: &BTreeMap<String, OnDeadLetter>) -> u32 {
+        match &self.last {
+            Some((last, kind)) if last == r#type => *kind,
+            _ => {
+                let kind = self.find(r#type, policies);
+                self.last = Some((Arc::clone(r#type), kind));
+                kind
+            }
+        }
+    }
+
+    fn find(&mut self, r#type: &str, policies: &BTreeMap<String, OnDeadLetter>) -> u32 {
         if let Some(kind) = self.by_name.get(r#type) {
             return *kind;
         }

@@ -27,6 +27,8 @@ pub(super) struct Reading {
     pub(super) number: u64,
     /// The floor.
     pub(super) above: i64,
+    /// Up to here everything was seen: what is in hand of it need not be shown again.
+    pub(super) seen_to: i64,
     /// At most so many rows were asked for.
     pub(super) rows_max: usize,
     /// About so many bytes.
@@ -160,9 +162,17 @@ impl Scan {
         self.latest = purpose;
         self.reads += 1;
         let Size { rows: rows_max, bytes: bytes_max } = room;
-        let (number, asked_at) = (self.reads, now);
-        let reading =
-            Reading { number, above, rows_max, bytes_max, asked_at, purpose, hinted: false, void: false };
+        let reading = Reading {
+            number: self.reads,
+            above,
+            seen_to: self.tail.max(above),
+            rows_max,
+            bytes_max,
+            asked_at: now,
+            purpose,
+            hinted: false,
+            void: false,
+        };
         Some(self.reading.insert(reading))
     }
 

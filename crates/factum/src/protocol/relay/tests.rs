@@ -365,6 +365,19 @@ fn a_store_that_begins_lower_is_told_what_is_in_hand() {
 }
 
 #[test]
+fn a_read_from_the_start_is_not_shown_what_is_in_hand() {
+    let mut bench = Bench::new(|_| {});
+    let rows: Vec<Row> = (1..=1_000).map(|seq| row(seq, &seq.to_string(), 0)).collect();
+    let mut out = bench.on(found(rows));
+    out.extend(bench.pass(MILLIS(100)));
+    let sweep = out.iter().find_map(|output| match output {
+        Output::Read(read) if read.above == 0 => Some(read.except.clone()),
+        _ => None,
+    });
+    assert_eq!(sweep, Some((1..=1_000).collect()));
+}
+
+#[test]
 fn a_second_relay_gets_its_share_of_buckets_when_nothing_of_them_is_on_its_way() {
     let mut bench = Bench::new(|_| {});
     let out = bench.read(&[(1, &"k".repeat(40)), (2, &"k".repeat(3))]);
