@@ -24,14 +24,14 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(crate) async fn migrate(store: &Store) -> Outcome<()> {
     match store {
         Store::Postgres(url) => Ok(Postgres::options(url).migrate().await?),
-        Store::MySql(url) => Ok(MySql::options(url)?.migrate().await?),
+        Store::MySql(url) => Ok(MySql::options(url).migrate().await?),
     }
 }
 
 pub(crate) async fn outbox(store: &Store) -> Outcome<Arc<dyn OutboxStore>> {
     match store {
         Store::Postgres(url) => Ok(Arc::new(Postgres::options(url).connect().await?)),
-        Store::MySql(url) => Ok(Arc::new(MySql::options(url)?.connect().await?)),
+        Store::MySql(url) => Ok(Arc::new(MySql::options(url).connect().await?)),
     }
 }
 

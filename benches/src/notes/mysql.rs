@@ -48,7 +48,7 @@ impl Notes for MySql {
     type Pool = MySqlPool;
 
     async fn open(url: &str, connections: u32) -> Outcome<Self> {
-        Ok(Self::options(url)?.connections(connections as usize).connect().await?)
+        Ok(Self::options(url).connections(connections).connect().await?)
     }
 
     async fn pool(url: &str, connections: u32) -> Outcome<MySqlPool> {

@@ -3,12 +3,21 @@
 use std::time::Duration;
 
 use factum::Sort;
+use factum::port::BadIdentifier;
 use sqlx::mysql::MySqlDatabaseError;
 
 /// Why MariaDB or MySQL did not do what a unit of work or a relay asked of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A prefix that cannot be used.
+    #[error("the {what} of the tables: {source}")]
+    BadName {
+        /// `prefix`.
+        what: &'static str,
+        /// What is wrong with it.
+        source: BadIdentifier,
+    },
     /// Every connection of this store is in use.
     #[error(
         "waited {waited:?} for one of {connections} connections: end units of work sooner, or allow more connections"
@@ -45,40 +54,38 @@ pub enum Error {
         waited: Duration,
     },
     /// The tables are not there.
-    #[error(
-        "there are no tables {prefix}… in this database: call `migrate()` on the same options once, before the first `connect()`"
-    )]
-    NotMigrated {
-        /// How the names of the tables begin.
-        prefix: String,
+    #[error("there are no tables {tables}: `MySql::options(url).migrate().await` creates them")]
+    NoTables {
+        /// How their names begin.
+        tables: String,
     },
-    /// The tables are of an older version.
+    /// The tables are those of an older version of this library.
     #[error(
-        "the tables {prefix}… have version {found}, and this program needs {known}: call `migrate()` on the same options"
+        "the tables {tables} have version {found}, and this program needs {known}: `MySql::options(url).migrate().await` brings them up to date"
     )]
     OlderSchema {
-        /// How the names of the tables begin.
-        prefix: String,
-        /// The version in the database.
+        /// How their names begin.
+        tables: String,
+        /// Their version.
         found: i64,
-        /// The version that this program works with.
+        /// What this program needs.
         known: i64,
     },
-    /// The tables were written by a newer version of this library.
+    /// The tables are those of a newer version of this library.
     #[error(
-        "the tables {prefix}… have version {found}, and this program knows {known} at most: use a newer program"
+        "the tables {tables} have version {found}, and this program knows {known} at most: use a newer program"
     )]
     NewerSchema {
-        /// How the names of the tables begin.
-        prefix: String,
-        /// The version in the database.
+        /// How their names begin.
+        tables: String,
+        /// Their version.
         found: i64,
-        /// The version that this program works with.
+        /// What this program knows.
         known: i64,
     },
-    /// The server is too old, or not one that is known.
+    /// The server is older than what is supported, or not one that is known.
     #[error("the server says that it is {found:?}; MariaDB 10.6 or MySQL 8.0.17 is needed, or a later one")]
-    Server {
+    OldServer {
         /// What it says of itself.
         found: String,
     },
@@ -97,9 +104,6 @@ pub enum Error {
         "wsrep_on is ON: Galera knows no XA transactions, and its nodes draw numbers that say nothing about each other's; use a server that replicates from one primary"
     )]
     Cluster,
-    /// The names of the tables cannot begin so.
-    #[error("{0:?} cannot begin the names of tables: at most 32 of a to z, 0 to 9 and _, and first a letter")]
-    Prefix(String),
     /// More than the server takes in one statement.
     #[error(
         "an envelope needs {bytes} bytes in one statement, and max_allowed_packet is {allowed}: SET GLOBAL max_allowed_packet to more, in the server's configuration file too, and connect again"
@@ -187,7 +191,13 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
     }
     match error.downcast_ref()? {
         Error::ConnectionsHeld { .. } | Error::ClaimsMet | Error::Silent { .. } => Some(Sort::Transient),
-        Error::Unseen | Error::ReadOnly | Error::NotOfASubscription => Some(Sort::Misuse),
+        Error::Unseen
+        | Error::ReadOnly
+        | Error::NotOfASubscription
+        | Error::BadName { .. }
+        | Error::NoTables { .. }
+        | Error::OlderSchema { .. }
+        | Error::NewerSchema { .. } => Some(Sort::Misuse),
         Error::MySql(error) => sort_sqlx(error),
         _ => None,
     }

@@ -51,7 +51,7 @@ impl Inspect for MySql {
         Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
-            let oldest = dead_letters::oldest(texts, db, &self.shared.incarnation, most).await?;
+            let oldest = dead_letters::oldest(texts, db, self.incarnation().unwrap_or_default(), most).await?;
             held.give_back();
             Ok(oldest)
         }))

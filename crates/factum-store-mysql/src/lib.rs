@@ -6,12 +6,12 @@
 //! (untested); it refuses older ones, clusters in which every node writes, and servers that acknowledge a commit before it
 //! is on the disk.
 //!
-//! ```
+//! ```no_run
 //! # async fn open() -> Result<(), factum_store_mysql::Error> {
 //! use factum::{Dispatcher, Work};
 //! use factum_store_mysql::MySql;
 //!
-//! let options = MySql::options("mysql://shop:secret@127.0.0.1/shop")?;
+//! let options = MySql::options("mysql://shop@db.example/shop");
 //! // Once, by whoever may create tables:
 //! options.migrate().await?;
 //! let store = options.connect().await?;
@@ -69,7 +69,6 @@ use std::time::{Duration, Instant};
 
 pub use error::Error;
 pub use options::Options;
-pub use prefix::Prefix;
 pub use session::Connection;
 pub use transaction::Tx;
 
@@ -96,7 +95,7 @@ struct Shared {
     /// For the store itself: nobody else ever has them.
     own: Pool,
     texts: Arc<Texts>,
-    incarnation: Arc<str>,
+    incarnation: Option<Arc<str>>,
     packet_max: usize,
     is_lazy: bool,
     /// For so long at most an answer is waited for.
@@ -108,26 +107,33 @@ struct Shared {
 }
 
 impl MySql {
-    /// How to reach a database: a URL as in `mysql://user:password@host:3306/database`.
+    /// Connects with the default options to a database whose tables are there.
     ///
     /// # Errors
-    /// As for [`Options::new`].
-    pub fn options(url: &str) -> Result<Options, Error> {
+    /// As for [`Options::connect`].
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::options(url).connect().await
+    }
+
+    /// How to reach a database: a URL as in `mysql://user:password@host:3306/database`.
+    pub fn options(url: &str) -> Options {
         Options::new(url)
     }
 
     async fn connect_with(options: Options) -> Result<Self, Error> {
-        let mut db = options.server().connect().await?;
+        let (prefix, connect) = (options.names()?, Arc::new(options.server()?));
+        let mut db = connect.connect().await?;
         let server = Server::ask(&mut db).await?;
         let make = server.check(&options)?;
         let incarnation = match options.only_announces {
-            true => "".into(),
-            false => schema::verify(&mut db, &options.prefix).await?,
+            true => None,
+            false => Some(schema::verify(&mut db, &prefix).await?),
         };
-        let texts = Arc::new(Texts::new(&options.prefix, make));
-        let connect = Arc::new(options.server().clone());
-        let pool =
-            |connections| Pool::new(Arc::clone(&connect), Arc::clone(&texts), connections, options.wait);
+        let texts = Arc::new(Texts::new(&prefix, make));
+        let pool = |connections| {
+            let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+            Pool::new(Arc::clone(&connect), Arc::clone(&texts), connections, options.wait)
+        };
         let shared = Shared {
             units: pool(options.connections),
             own: pool(options.own_connections),
@@ -150,9 +156,10 @@ impl MySql {
         self.shared.hint.give();
     }
 
-    /// The life of this database: the first half of every `sequence` that it gives out.
-    pub fn incarnation(&self) -> &str {
-        &self.shared.incarnation
+    /// The life of this database: the first half of every `sequence` that it gives out. `None`: this store
+    /// [only announces](Options::only_announce).
+    pub fn incarnation(&self) -> Option<&str> {
+        self.shared.incarnation.as_deref()
     }
 
     /// Waits for what the store does by itself, but not without end: a connection that somebody swallowed stays silent.

@@ -1,6 +1,6 @@
 //! How a database is reached, and which of its tables are ours.
 
-use std::str::FromStr as _;
+use std::fmt;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
@@ -12,14 +12,21 @@ use crate::{MySql, schema};
 /// Statements that stay prepared on a connection: ours, and what handlers prepare.
 const STATEMENTS_KEPT: usize = 256;
 
+/// Where the database is.
+#[derive(Clone)]
+enum Origin {
+    Url(String),
+    Server(Box<MySqlConnectOptions>),
+}
+
 /// How a database is reached. Begin with [`MySql::options`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "options reach nothing until `connect` or `migrate` is called"]
 pub struct Options {
-    server: MySqlConnectOptions,
-    pub(crate) prefix: Prefix,
-    pub(crate) connections: usize,
-    pub(crate) own_connections: usize,
+    origin: Origin,
+    prefix: String,
+    pub(crate) connections: u32,
+    pub(crate) own_connections: u32,
     pub(crate) wait: Duration,
     pub(crate) trail: Duration,
     pub(crate) accepts_lazy_flush: bool,
@@ -27,23 +34,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The server and database of a URL, as in `mysql://user:password@host:3306/database`.
-    ///
-    /// # Errors
-    /// It is not the URL of a MySQL database.
-    pub fn new(url: &str) -> Result<Self, Error> {
-        Ok(Self::with(MySqlConnectOptions::from_str(url)?))
+    pub(crate) fn new(url: &str) -> Self {
+        Self::at(Origin::Url(url.to_owned()))
     }
 
-    /// The server and database of sqlx's options.
-    pub fn with(server: MySqlConnectOptions) -> Self {
+    fn at(origin: Origin) -> Self {
         Self {
-            server: server
-                .charset("utf8mb4")
-                .set_names(true)
-                .statement_cache_capacity(STATEMENTS_KEPT)
-                .no_engine_substitution(true),
-            prefix: Prefix::default(),
+            origin,
+            prefix: "factum_".into(),
             connections: 8,
             own_connections: 2,
             wait: Duration::from_secs(10),
@@ -53,28 +51,36 @@ impl Options {
         }
     }
 
-    /// The server and database that a pool connects to, with connections of the store's own: nothing that another user
-    /// of the pool leaves behind on a connection (a transaction, an isolation level) can reach a unit of work.
-    pub fn like(pool: &MySqlPool) -> Self {
-        Self::with(MySqlConnectOptions::clone(&pool.connect_options()))
+    /// The server and database of sqlx's options, for what a URL does not say.
+    pub fn with(server: MySqlConnectOptions) -> Self {
+        Self::at(Origin::Server(Box::new(server)))
     }
 
-    /// How the names of the tables begin; `factum_` by default.
-    pub fn prefix(mut self, prefix: Prefix) -> Self {
-        self.prefix = prefix;
+    /// The server and database of a pool that the application has already, with as many connections as that may have.
+    /// They are the store's own: nothing that another user of the pool leaves behind on a connection (a transaction, an
+    /// isolation level) can reach a unit of work.
+    pub fn like(pool: &MySqlPool) -> Self {
+        let server = MySqlConnectOptions::clone(&pool.connect_options());
+        Self::with(server).connections(pool.options().get_max_connections())
+    }
+
+    /// What the names of the tables begin with; `factum_` by default. Lower-case letters, digits and `_`, at most 39.
+    /// Several services can share a database under different ones.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
         self
     }
 
-    /// How many units of work run at once; at least 1, 8 by default. Each has a connection of its own.
-    pub fn connections(mut self, connections: usize) -> Self {
-        self.connections = connections.max(1);
+    /// The most connections for units of work, and so how many of them run at once; 8 by default, and 1 at least.
+    pub fn connections(mut self, most: u32) -> Self {
+        self.connections = most.max(1);
         self
     }
 
     /// How many connections the store keeps for itself: for relays, for what subscriptions do outside of their units of
-    /// work, for tools. At least 1, 2 by default. Nobody else ever has them.
-    pub fn own_connections(mut self, connections: usize) -> Self {
-        self.own_connections = connections.max(1);
+    /// work, for tools; 2 by default, and 1 at least. Nobody else ever has them.
+    pub fn own_connections(mut self, most: u32) -> Self {
+        self.own_connections = most.max(1);
         self
     }
 
@@ -111,7 +117,7 @@ impl Options {
     /// Connects to tables that are there, and are of the version that this program works with.
     ///
     /// # Errors
-    /// The server cannot be reached, is too old, or flushes lazily; the tables are missing, older or newer.
+    /// The URL or the prefix cannot be used; the server cannot be reached, is too old, or flushes lazily; the tables are missing, older or newer.
     pub async fn connect(self) -> Result<MySql, Error> {
         MySql::connect_with(self).await
     }
@@ -130,7 +136,45 @@ impl Options {
         self.wait.saturating_mul(3)
     }
 
-    pub(crate) fn server(&self) -> &MySqlConnectOptions {
-        &self.server
+    /// Checked before anything is asked of a server.
+    pub(crate) fn names(&self) -> Result<Prefix, Error> {
+        Prefix::new(&self.prefix)
+    }
+
+    pub(crate) fn server(&self) -> Result<MySqlConnectOptions, Error> {
+        let server = match &self.origin {
+            Origin::Url(url) => url.parse()?,
+            Origin::Server(server) => MySqlConnectOptions::clone(server),
+        };
+        Ok(server
+            .charset("utf8mb4")
+            .set_names(true)
+            .statement_cache_capacity(STATEMENTS_KEPT)
+            .no_engine_substitution(true))
+    }
+}
+
+/// Without the server, which may hold a password.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("prefix", &self.prefix)
+            .field("connections", &self.connections)
+            .field("own_connections", &self.own_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_in_no_error_and_no_debug_output() {
+        for url in ["mysql://user:secret@host:port/x", "mysql://user:secret@host/x"] {
+            let options = Options::new(url);
+            let said = format!("{options:?} {:?}", options.server().map(|_server| ()));
+            assert!(!said.contains("secret"), "{said}");
+        }
     }
 }

@@ -283,7 +283,7 @@ fn end_of(rows: &[OutboxRow], read: &Read) -> i64 {
 
 fn outbox_row(row: &MySqlRow, seq: i64, shared: &Shared, common: &mut Common) -> Result<OutboxRow, BoxError> {
     let mut envelope = rows::read(row, 5, "outbox", common)?;
-    envelope.sequence = Some(sequence(&shared.incarnation, seq));
+    envelope.sequence = Some(sequence(shared.incarnation.as_deref().unwrap_or_default(), seq));
     let source = envelope.source.clone();
     Ok(OutboxRow {
         seq,

@@ -140,18 +140,19 @@ CREATE TABLE IF NOT EXISTS {p}document (
 
 /// Brings the tables up to date. Whoever comes second waits, and finds it done.
 pub(crate) async fn migrate(options: &Options) -> Result<(), Error> {
-    let mut db = options.server().connect().await?;
+    let prefix = options.names()?;
+    let mut db = options.server()?.connect().await?;
     session::prepare(&mut db, options.wait).await?;
     let make = Server::ask(&mut db).await?.check(options)?;
     // Goes with the connection, whatever becomes of it. The name is that of this database and prefix, and short enough.
     let lock =
         "SELECT coalesce(get_lock(left(concat('factum ', md5(concat(database(), ' ', ?))), 64), ?), 0)";
-    let query = sqlx::query_scalar(lock).bind(options.prefix.to_string()).bind(LOCK_SECONDS);
+    let query = sqlx::query_scalar(lock).bind(prefix.sql("{p}")).bind(LOCK_SECONDS);
     let got: i64 = query.fetch_one(&mut db).await?;
     if got != 1 {
         return Err(sqlx::Error::PoolTimedOut.into());
     }
-    step_up(&mut db, &options.prefix, make).await
+    step_up(&mut db, &prefix, make).await
 }
 
 /// How long a migration waits for another.
@@ -174,13 +175,13 @@ async fn version(db: &mut MySqlConnection, prefix: &Prefix) -> Result<i64, Error
     let sql = prefix.sql("SELECT coalesce(max(version), 0) FROM {p}migrations");
     let found = match sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(db).await {
         Err(error) if number(&error) == Some(NO_SUCH_TABLE) => {
-            return Err(Error::NotMigrated { prefix: prefix.to_string() });
+            return Err(Error::NoTables { tables: prefix.to_string() });
         }
         found => found?,
     };
     let known = STEPS.len() as i64;
     match found > known {
-        true => Err(Error::NewerSchema { prefix: prefix.to_string(), found, known }),
+        true => Err(Error::NewerSchema { tables: prefix.to_string(), found, known }),
         false => Ok(found),
     }
 }
@@ -190,8 +191,8 @@ pub(crate) async fn verify(db: &mut MySqlConnection, prefix: &Prefix) -> Result<
     let (found, known) = (version(db, prefix).await?, STEPS.len() as i64);
     if found < known {
         return Err(match found {
-            0 => Error::NotMigrated { prefix: prefix.to_string() },
-            _ => Error::OlderSchema { prefix: prefix.to_string(), found, known },
+            0 => Error::NoTables { tables: prefix.to_string() },
+            _ => Error::OlderSchema { tables: prefix.to_string(), found, known },
         });
     }
     let sql = prefix.sql("SELECT value FROM {p}meta WHERE name = 'incarnation'");

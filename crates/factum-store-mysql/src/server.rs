@@ -64,7 +64,7 @@ impl Server {
         };
         match numbers(&self.version) {
             Some(found) if found >= least => Ok(make),
-            _ => Err(Error::Server { found: self.version.clone() }),
+            _ => Err(Error::OldServer { found: self.version.clone() }),
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn f_32_a_server_that_flushes_lazily_is_refused_unless_that_is_accepted() {
-        let strict = Options::new("mysql://127.0.0.1/test").unwrap();
+        let strict = Options::new("mysql://127.0.0.1/test");
         let lazy = strict.clone().accept_lazy_flush(true);
         let check = |server: &Server, options| server.check(options).map(drop);
         let mut server = server("10.6.0-MariaDB");

@@ -51,7 +51,7 @@ async fn an_append_commits_with_the_transaction_and_wakes_by_hand() {
         async { store.wake() }
     );
     let mut expected = envelope(2);
-    expected.sequence = Some(format!("{}-{:020}", store.incarnation(), read[1].seq).into());
+    expected.sequence = Some(format!("{}-{:020}", store.incarnation().unwrap(), read[1].seq).into());
     assert_eq!(*read[1].envelope, expected);
     assert_eq!(read[1].bucket, expected.bucket());
 }

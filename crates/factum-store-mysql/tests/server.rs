@@ -6,7 +6,7 @@ use factum::Dispatcher;
 use factum::integration::Inspect as _;
 use factum::port::{BucketSet, OutboxStore as _, Read};
 use factum_launcher::{MariaDb, or_skip};
-use factum_store_mysql::{Error, MySql, Options, Prefix};
+use factum_store_mysql::{Error, MySql, Options};
 use sqlx::Executor as _;
 use support::{Database, announce, assert_works, work, write_note};
 
@@ -18,8 +18,8 @@ async fn a_database_without_tables_is_told_what_to_call() {
     let name = "a_database_without_tables_is_told_what_to_call";
     let Some(database) = Database::or_skip(name) else { return };
     let error = database.options().connect().await.unwrap_err();
-    assert!(matches!(error, Error::NotMigrated { .. }), "{error}");
-    assert!(error.to_string().contains("call `migrate()`"), "{error}");
+    assert!(matches!(error, Error::NoTables { .. }), "{error}");
+    assert!(error.to_string().contains("migrate().await` creates them"), "{error}");
     database.options().migrate().await.unwrap();
     database.run("UPDATE factum_migrations SET version = 99").await;
     let error = database.options().connect().await.unwrap_err();
@@ -27,13 +27,25 @@ async fn a_database_without_tables_is_told_what_to_call() {
     assert!(matches!(database.options().migrate().await, Err(Error::NewerSchema { .. })));
     // As after a crash in the middle of the first step.
     database.run("DELETE FROM factum_migrations; DROP TABLE factum_document, factum_inbox").await;
-    assert!(matches!(database.options().connect().await, Err(Error::NotMigrated { .. })));
+    assert!(matches!(database.options().connect().await, Err(Error::NoTables { .. })));
     let incarnation = "SELECT conv(value, 16, 10) & 1048575 FROM factum_meta WHERE name = 'incarnation'";
     let before = database.number(&format!("SELECT CAST(({incarnation}) AS SIGNED)")).await;
     database.options().migrate().await.unwrap();
     let after = database.number(&format!("SELECT CAST(({incarnation}) AS SIGNED)")).await;
     assert_eq!(before, after, "a database has one life");
     database.options().connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_before_a_server_is_asked() {
+    for prefix in ["Factum_", "a`b", "2shop", "", &"x".repeat(40)] {
+        let options = MySql::options("mysql://127.0.0.1:1/x").prefix(prefix);
+        let error = options.migrate().await.unwrap_err();
+        assert!(matches!(&error, Error::BadName { .. }), "{error}");
+        assert!(matches!(options.connect().await, Err(Error::BadName { .. })), "{prefix}");
+    }
+    let error = MySql::connect("no URL").await.unwrap_err();
+    assert!(matches!(&error, Error::MySql(sqlx::Error::Configuration(_))), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,7 +62,7 @@ async fn eight_processes_may_migrate_at_once() {
         .collect();
     let mut incarnations = std::collections::BTreeSet::new();
     for one in all {
-        incarnations.insert(one.await.unwrap().expect("it migrates and connects").incarnation().to_owned());
+        incarnations.insert(one.await.unwrap().expect("it migrates and connects").incarnation().map(str::to_owned));
     }
     assert_eq!(incarnations.len(), 1);
     assert_eq!(database.number("SELECT count(*) FROM factum_lease").await, 64);
@@ -63,7 +75,6 @@ async fn services_with_prefixes_of_their_own_share_a_database() {
     let Some(database) = Database::or_skip(name) else { return };
     let mut stores = Vec::new();
     for prefix in ["shop_", "bank_"] {
-        let prefix = Prefix::new(prefix).unwrap();
         stores.push(
             database.store_with(|options| options.prefix(prefix).connections(1).own_connections(1)).await,
         );

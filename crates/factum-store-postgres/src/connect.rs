@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
 use crate::error::{Error, code};
 use crate::names::{self, Names};
-use crate::options::{Options, Origin};
+use crate::options::{Chosen, Options};
 use crate::session::{Manners, Sessions};
 use crate::texts::Texts;
 use crate::{Postgres, Shared, schema};
@@ -88,27 +88,21 @@ async fn is_direct(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(row.try_get::<Option<&str>, _>(0)? == Some("yes"))
 }
 
-fn connect_options(origin: &Origin) -> Result<PgConnectOptions, Error> {
-    match origin {
-        Origin::Url(url) => Ok(url.parse()?),
-        Origin::Connect(options) => Ok((**options).clone()),
-    }
-}
-
-pub(crate) async fn migrate(options: Options) -> Result<(), Error> {
-    let (_, mut db) = Way::find(&connect_options(&options.origin)?, options.pooled).await?;
+pub(crate) async fn migrate(options: &Options) -> Result<(), Error> {
+    let chosen = options.names()?;
+    let (_, mut db) = Way::find(&options.server()?, options.pooled).await?;
     schema::check_server(db.server_version_num().unwrap_or(u32::MAX))?;
-    let names = names_of(&mut db, &options).await?;
+    let names = names_of(&mut db, chosen).await?;
     let migrated = schema::migrate(&mut db, &names).await;
     let _ = db.close().await;
     migrated
 }
 
 pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
-    let wanted = connect_options(&options.origin)?;
-    let (way, mut db) = Way::find(&wanted, options.pooled).await?;
+    let chosen = options.names()?;
+    let (way, mut db) = Way::find(&options.server()?, options.pooled).await?;
     schema::check_server(db.server_version_num().unwrap_or(u32::MAX))?;
-    let setting = look(&mut db, &options, way.pooled).await?;
+    let setting = look(&mut db, chosen, way.pooled).await?;
     let _ = db.close().await;
     let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).acquire_timeout(options.wait);
     let [listening, telling] = [0, 1].map(|_| single.clone().connect_lazy_with(way.options.clone()));
@@ -126,9 +120,9 @@ pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
 }
 
 /// All in one transaction: behind a pooler two statements might be in two sessions.
-async fn look(db: &mut PgConnection, options: &Options, pooled: bool) -> Result<Setting, Error> {
+async fn look(db: &mut PgConnection, chosen: Chosen, pooled: bool) -> Result<Setting, Error> {
     let mut tx = db.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY").await?;
-    let names = names_of(&mut tx, options).await?;
+    let names = names_of(&mut tx, chosen).await?;
     let asked = "SELECT current_setting('default_transaction_isolation') = 'read committed',
         $1 = ANY (current_schemas(false))";
     let row: PgRow = sqlx::query(asked).persistent(false).bind(names.schema()).fetch_one(&mut *tx).await?;
@@ -139,10 +133,11 @@ async fn look(db: &mut PgConnection, options: &Options, pooled: bool) -> Result<
     Ok(Setting { names, manners, incarnation: incarnation? })
 }
 
-async fn names_of(db: &mut PgConnection, options: &Options) -> Result<Names, Error> {
-    let prefix = names::prefix(&options.prefix)?;
-    if let Some(schema) = &options.schema {
-        return Ok(Names::new(names::schema(schema)?, prefix));
+/// Where no schema was chosen the connection says which.
+async fn names_of(db: &mut PgConnection, chosen: Chosen) -> Result<Names, Error> {
+    let Chosen { schema, prefix } = chosen;
+    if let Some(schema) = schema {
+        return Ok(Names::new(schema, prefix));
     }
     let row = sqlx::raw_sql("SELECT current_schema()::text").fetch_one(db).await?;
     match row.try_get::<Option<&str>, _>(0)? {

@@ -1,20 +1,19 @@
 //! What can go wrong with the database, and how it is sorted: by SQLSTATE, never by the text of a message.
 
 use factum::Sort;
+use factum::port::BadIdentifier;
 
 /// Why PostgreSQL did not do what a unit of work or a relay asked of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A schema or a prefix that cannot be used.
-    #[error("{name:?} cannot be the {what} of the tables: {why}")]
+    #[error("the {what} of the tables: {source}")]
     BadName {
         /// `schema` or `prefix`.
         what: &'static str,
-        /// What was given.
-        name: String,
         /// What is wrong with it.
-        why: String,
+        source: BadIdentifier,
     },
     /// The connection has no schema to look in.
     #[error(

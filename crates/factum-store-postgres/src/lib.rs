@@ -13,7 +13,8 @@
 //! use factum_store_postgres::Postgres;
 //!
 //! let options = Postgres::options("postgres://shop@db.example/shop");
-//! options.clone().migrate().await?;
+//! // Once, by whoever may create tables:
+//! options.migrate().await?;
 //! let store = options.connect().await?;
 //! let work = Work::new("https://shop.example/ordering", store, Dispatcher::default());
 //! # Ok(())
@@ -96,13 +97,13 @@ impl Postgres {
     ///
     /// # Errors
     /// As for [`Options::connect`].
-    pub async fn connect(url: impl Into<String>) -> Result<Self, Error> {
+    pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::options(url).connect().await
     }
 
-    /// How to reach a database.
-    pub fn options(url: impl Into<String>) -> Options {
-        Options::new(options::Origin::Url(url.into()))
+    /// How to reach a database: a URL as in `postgres://user:password@host:5432/database`.
+    pub fn options(url: &str) -> Options {
+        Options::new(url)
     }
 
     /// Tells relays, of this process and of others, that something may be in the outbox. A unit of work does it by

@@ -1,13 +1,14 @@
 //! How a store reaches its database: where, under which names, with how many connections.
 
+use std::fmt;
 use std::time::Duration;
 
+use factum::port::Identifier;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::Postgres;
-use crate::connect;
 use crate::error::Error;
+use crate::{Postgres, connect, names};
 
 /// What a unit of work that writes sees of transactions that commit meanwhile. Whatever the server's default is, each
 /// transaction says it.
@@ -23,19 +24,25 @@ pub enum Isolation {
 }
 
 /// Where the database is.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
+#[derive(Clone)]
+enum Origin {
     Url(String),
-    Connect(Box<PgConnectOptions>),
+    Server(Box<PgConnectOptions>),
+}
+
+/// Checked names.
+pub(crate) struct Chosen {
+    pub(crate) schema: Option<Identifier>,
+    pub(crate) prefix: Identifier,
 }
 
 /// How a store reaches its database. Begin with [`Postgres::options`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "options reach nothing until `connect` or `migrate` is called"]
 pub struct Options {
-    pub(crate) origin: Origin,
-    pub(crate) schema: Option<String>,
-    pub(crate) prefix: String,
+    origin: Origin,
+    schema: Option<String>,
+    prefix: String,
     pub(crate) connections: u32,
     pub(crate) wait: Duration,
     pub(crate) isolation: Isolation,
@@ -43,7 +50,11 @@ pub struct Options {
 }
 
 impl Options {
-    pub(crate) fn new(origin: Origin) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
+        Self::at(Origin::Url(url.to_owned()))
+    }
+
+    fn at(origin: Origin) -> Self {
         Self {
             origin,
             schema: None,
@@ -55,27 +66,28 @@ impl Options {
         }
     }
 
-    /// By sqlx's own options, for what a URL does not say.
-    pub fn connect_options(options: PgConnectOptions) -> Self {
-        Self::new(Origin::Connect(Box::new(options)))
+    /// The server and database of sqlx's options, for what a URL does not say.
+    pub fn with(server: PgConnectOptions) -> Self {
+        Self::at(Origin::Server(Box::new(server)))
     }
 
-    /// To the database of a pool that the application has already, with as many connections as that may have. They are
-    /// the store's own: on those of a pool sqlx up to 0.9.0 leaves a transaction open where a `begin` is dropped
-    /// half-way, and who borrows one next loses what he writes.
-    pub fn pool(pool: &PgPool) -> Self {
-        let options = Self::connect_options((*pool.connect_options()).clone());
-        options.connections(pool.options().get_max_connections())
+    /// The server and database of a pool that the application has already, with as many connections as that may have.
+    /// They are the store's own: on those of a pool sqlx up to 0.9.0 leaves a transaction open where a `begin` is
+    /// dropped half-way, and who borrows one next loses what he writes.
+    pub fn like(pool: &PgPool) -> Self {
+        let server = PgConnectOptions::clone(&pool.connect_options());
+        Self::with(server).connections(pool.options().get_max_connections())
     }
 
-    /// The schema of the tables; by default the first of the connection's `search_path`. A lower-case name.
+    /// The schema of the tables; by default the first of the connection's `search_path`. Lower-case letters, digits and
+    /// `_`, at most 63.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// What the names of the tables begin with; `factum_` by default. A lower-case name of 39 bytes at most. The table of
-    /// documents is always called `factum_document`: who shares a schema shares it.
+    /// What the names of the tables begin with; `factum_` by default. Lower-case letters, digits and `_`, at most 39. The
+    /// table of documents is always called `factum_document`: who shares a schema shares it.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
@@ -114,7 +126,8 @@ impl Options {
     /// Connects, and makes sure that the tables are there and are those that this program needs. Changes nothing.
     ///
     /// # Errors
-    /// The database cannot be reached, is too old, or its tables are missing, older or newer: [`migrate`](Self::migrate).
+    /// The URL, the schema or the prefix cannot be used; the database cannot be reached, is too old, or its tables are
+    /// missing, older or newer: [`migrate`](Self::migrate).
     pub async fn connect(self) -> Result<Postgres, Error> {
         connect::connect(self).await
     }
@@ -123,8 +136,47 @@ impl Options {
     /// processes may do it at once, and doing it again changes nothing.
     ///
     /// # Errors
-    /// The database cannot be reached, is too old, is not encoded as UTF-8, or its tables are newer.
-    pub async fn migrate(self) -> Result<(), Error> {
+    /// The URL, the schema or the prefix cannot be used; the database cannot be reached, is too old, is not encoded as
+    /// UTF-8, or its tables are newer.
+    pub async fn migrate(&self) -> Result<(), Error> {
         connect::migrate(self).await
+    }
+
+    /// The names, checked before anything is asked of a server.
+    pub(crate) fn names(&self) -> Result<Chosen, Error> {
+        let schema = self.schema.as_deref().map(names::schema).transpose()?;
+        Ok(Chosen { schema, prefix: names::prefix(&self.prefix)? })
+    }
+
+    pub(crate) fn server(&self) -> Result<PgConnectOptions, Error> {
+        match &self.origin {
+            Origin::Url(url) => Ok(url.parse()?),
+            Origin::Server(server) => Ok(PgConnectOptions::clone(server)),
+        }
+    }
+}
+
+/// Without the server, which may hold a password.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("schema", &self.schema)
+            .field("prefix", &self.prefix)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_in_no_error_and_no_debug_output() {
+        for url in ["postgres://user:secret@host:port/x", "postgres://user:secret@host/x"] {
+            let options = Options::new(url);
+            let said = format!("{options:?} {:?}", options.server().map(|_server| ()));
+            assert!(!said.contains("secret"), "{said}");
+        }
     }
 }

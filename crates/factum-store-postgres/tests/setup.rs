@@ -19,7 +19,8 @@ async fn eight_that_migrate_at_once_do_it_once() {
     run(&mut schema.look().await, &format!("DROP SCHEMA {} CASCADE", schema.name)).await;
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        all.spawn(schema.options().migrate());
+        let options = schema.options();
+        all.spawn(async move { options.migrate().await });
     }
     while let Some(done) = all.join_next().await {
         done.unwrap().unwrap();
@@ -58,18 +59,20 @@ async fn tables_of_another_version_are_refused() {
 }
 
 #[tokio::test]
-async fn names_that_would_have_to_be_quoted_are_refused_before_anything_is_done() {
-    let name = "names_that_would_have_to_be_quoted_are_refused_before_anything_is_done";
-    let Some(schema) = Schema::new(name).await else { return };
+async fn what_cannot_be_used_is_refused_before_a_server_is_asked() {
+    let options = || Postgres::options("postgres://127.0.0.1:1/x");
     for options in [
-        schema.options().schema("a\"; DROP TABLE notes; --"),
-        schema.options().prefix("Factum_"),
-        schema.options().prefix("x".repeat(40)),
+        options().schema("a\"; DROP TABLE notes; --"),
+        options().prefix("Factum_"),
+        options().prefix("x".repeat(40)),
+        options().prefix(""),
     ] {
-        let error = options.clone().migrate().await.unwrap_err();
+        let error = options.migrate().await.unwrap_err();
         assert!(matches!(&error, Error::BadName { .. }), "{error}");
         assert!(matches!(refused(options).await, Error::BadName { .. }));
     }
+    let error = refused(Postgres::options("no URL")).await;
+    assert!(matches!(&error, Error::Postgres(sqlx::Error::Configuration(_))), "{error}");
 }
 
 #[tokio::test]
@@ -103,7 +106,7 @@ async fn a_role_that_may_only_insert_can_announce() {
     );
     run(&mut db, &grants).await;
     let options: sqlx::postgres::PgConnectOptions = schema.url.parse().unwrap();
-    let options = Options::connect_options(options.username(&role).password("x")).schema(&schema.name);
+    let options = Options::with(options.username(&role).password("x")).schema(&schema.name);
     let store = options.connect().await.unwrap();
     assert_eq!(store.incarnation(), None);
     let work = work(&store, Dispatcher::new());
@@ -208,7 +211,7 @@ async fn a_database_in_another_encoding_is_refused() {
     let mut db = outer.look().await;
     run(&mut db, &format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")).await;
     let (server, _) = outer.url.rsplit_once('/').unwrap();
-    let error = Postgres::options(format!("{server}/{name}")).migrate().await.unwrap_err();
+    let error = Postgres::options(&format!("{server}/{name}")).migrate().await.unwrap_err();
     assert!(matches!(&error, Error::NotUtf8 { found } if found == "LATIN1"), "{error}");
     run(&mut db, &format!("DROP DATABASE {name}")).await;
 }
@@ -234,7 +237,7 @@ async fn a_pool_of_the_application_says_where_the_database_is() {
     };
     schema.options().migrate().await.unwrap();
     let pool = sqlx::postgres::PgPoolOptions::new().max_connections(2).connect_lazy(&schema.url).unwrap();
-    let store = Options::pool(&pool).schema(&schema.name).connect().await.unwrap();
+    let store = Options::like(&pool).schema(&schema.name).connect().await.unwrap();
     assert_works(&schema, &work(&store, Dispatcher::new()), "first").await;
 }
 

@@ -42,12 +42,25 @@ const CLAIM_RELEASED: &str = claiming!(
      AND d.id = new.id AND d.state = 'released')"
 );
 
-/// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same file, with no
-/// unit of work. Handle those that are [`Claim::First`] in the same transaction. Answers in the order of the envelopes.
-///
-/// # Errors
-/// SQLite refused; the transaction is yours to roll back.
-pub async fn claim(connection: &mut SqliteConnection, claiming: Claiming<'_>) -> Result<Vec<Claim>, Error> {
+impl Sqlite {
+    /// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same file, with no
+    /// unit of work. Handle those that are [`Claim::First`] in the same transaction. Answers in the order of the envelopes.
+    ///
+    /// # Errors
+    /// SQLite refused; the transaction is yours to roll back.
+    pub async fn claim(
+        &self,
+        connection: &mut SqliteConnection,
+        claiming: Claiming<'_>,
+    ) -> Result<Vec<Claim>, Error> {
+        claim(connection, claiming).await
+    }
+}
+
+pub(crate) async fn claim(
+    connection: &mut SqliteConnection,
+    claiming: Claiming<'_>,
+) -> Result<Vec<Claim>, Error> {
     let sql = if claiming.released { CLAIM_RELEASED } else { CLAIM };
     let deliveries: Vec<_> = claiming.envelopes.iter().map(|envelope| delivery(envelope)).collect();
     let deliveries = serde_json::to_string(&deliveries).map_err(|error| sqlx::Error::Encode(error.into()))?;

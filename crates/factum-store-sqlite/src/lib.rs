@@ -38,9 +38,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::Error;
-pub use inbox::claim;
 pub use options::{Options, Synchronous};
-pub use outbox::append;
 pub use transaction::Tx;
 
 use hint::{Hint, Seen};
@@ -99,7 +97,7 @@ impl Sqlite {
     }
 
     /// Tells the relays of this process that something may be in the outbox. A unit of work does it by itself; call it
-    /// after the commit of a transaction of your own that [`append`] took part in.
+    /// after the commit of a transaction of your own that [`append`](Self::append) took part in.
     pub fn wake(&self) {
         self.shared.hint.give();
     }

@@ -36,7 +36,7 @@ pub struct Options {
     file: PathBuf,
     synchronous: Synchronous,
     wait: Duration,
-    readers: usize,
+    readers: u32,
 }
 
 impl Options {
@@ -62,9 +62,9 @@ impl Options {
         self
     }
 
-    /// How many read-only units of work run at once; at least 1, 2 by default.
-    pub fn readers(mut self, readers: usize) -> Self {
-        self.readers = readers.max(1);
+    /// The most connections for read-only units of work, and so how many of them run at once; 2 by default, and 1 at least.
+    pub fn readers(mut self, most: u32) -> Self {
+        self.readers = most.max(1);
         self
     }
 
@@ -81,7 +81,7 @@ impl Options {
     }
 
     pub(crate) fn reader_count(&self) -> usize {
-        self.readers
+        usize::try_from(self.readers).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn writer(&self) -> SqliteConnectOptions {

@@ -55,20 +55,24 @@ fn arguments(outbox: impl ExactSizeIterator<Item = Envelope>) -> Result<SqliteAr
     Ok(arguments)
 }
 
-/// Appends envelopes to the outbox on a connection of your own, in a transaction of your own on the same file, with no
-/// unit of work. Nothing proves that commit: there is no [`Committed`](factum::Committed) for it. Call
-/// [`Sqlite::wake`] after it.
-///
-/// # Errors
-/// SQLite refused, for example because an event with this source and id is there already; the transaction is yours to
-/// roll back.
-pub async fn append(connection: &mut SqliteConnection, envelopes: &[Envelope]) -> Result<(), Error> {
-    if envelopes.is_empty() {
-        return Ok(());
+impl Sqlite {
+    /// Appends envelopes to the outbox on a connection of your own, in a transaction of your own on the same file, with no
+    /// unit of work. Nothing proves that commit: there is no [`Committed`](factum::Committed) for it. Call
+    /// [`wake`](Self::wake) after it.
+    ///
+    /// # Errors
+    /// SQLite refused, for example because an event with this source and id is there already; the transaction is yours to
+    /// roll back.
+    pub async fn append(
+        &self,
+        connection: &mut SqliteConnection,
+        envelopes: &[Envelope],
+    ) -> Result<(), Error> {
+        if envelopes.is_empty() {
+            return Ok(());
+        }
+        append_rows(&self.shared.texts.append, connection, envelopes.to_vec()).await
     }
-    let texts = ByRows::new(append_text);
-    texts.query(envelopes.len(), arguments(envelopes.iter().cloned())?).execute(connection).await?;
-    Ok(())
 }
 
 /// Milliseconds since 1970, by the database's clock.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use factum::Envelope;
 use factum::integration::{Inspect as _, OnDeadLetter};
 use factum::port::{Asked, BucketSet, Claim, Claiming, GivenUp, OutboxStore as _, Read, Settlement};
-use factum_store_sqlite::{append, claim};
 use sqlx::Connection as _;
 use support::File;
 
@@ -34,7 +33,7 @@ async fn an_append_commits_with_the_transaction_and_wakes_by_hand() {
     for commit in [false, true] {
         let mut tx = db.begin().await.unwrap();
         support::insert(&mut tx, "note", "well").await.unwrap();
-        append(&mut tx, &[envelope(1), envelope(2)]).await.unwrap();
+        store.append(&mut tx, &[envelope(1), envelope(2)]).await.unwrap();
         if commit {
             tx.commit().await.unwrap()
         } else {
@@ -61,7 +60,7 @@ async fn more_envelopes_than_sqlite_has_parameters_are_appended_in_order() {
     let file = File::new();
     let store = file.store().await;
     let envelopes: Vec<_> = (0..2_500).map(envelope).collect();
-    append(&mut file.look().await, &envelopes).await.unwrap();
+    store.append(&mut file.look().await, &envelopes).await.unwrap();
     let rows = store.read(everything()).await.unwrap().rows;
     let ids: Vec<_> = rows.iter().map(|row| row.envelope.id.clone()).collect();
     assert_eq!(ids, envelopes.iter().map(|envelope| envelope.id.clone()).collect::<Vec<_>>());
@@ -70,14 +69,14 @@ async fn more_envelopes_than_sqlite_has_parameters_are_appended_in_order() {
 #[tokio::test]
 async fn a_claim_is_first_once() {
     let file = File::new();
-    let _store = file.store().await;
+    let store = file.store().await;
     let mut db = file.look().await;
     let envelopes: Vec<_> = (0..40).map(|n| Arc::new(envelope(n))).collect();
     let claiming = |envelopes| Claiming { subscription: "copies", envelopes, released: false };
     let mut tx = db.begin().await.unwrap();
-    assert_eq!(claim(&mut tx, claiming(&envelopes[..20])).await.unwrap(), [Claim::First; 20]);
+    assert_eq!(store.claim(&mut tx, claiming(&envelopes[..20])).await.unwrap(), [Claim::First; 20]);
     tx.commit().await.unwrap();
-    let claims = claim(&mut db, claiming(&envelopes)).await.unwrap();
+    let claims = store.claim(&mut db, claiming(&envelopes)).await.unwrap();
     assert_eq!(claims, [[Claim::Duplicate; 20], [Claim::First; 20]].concat());
 }
 
@@ -87,7 +86,7 @@ async fn an_event_that_is_given_up_again_keeps_nothing_from_being_settled() {
     let store = file.store().await;
     let leases = store.lease("relay", ASKED).await.unwrap().leases;
     for _ in 0..2 {
-        append(&mut file.look().await, &[envelope(1), envelope(2)]).await.unwrap();
+        store.append(&mut file.look().await, &[envelope(1), envelope(2)]).await.unwrap();
         let rows = store.read(everything()).await.unwrap().rows;
         let given_up =
             GivenUp { seq: rows[0].seq, attempts: 25, reason: "no".into(), policy: OnDeadLetter::Skip };

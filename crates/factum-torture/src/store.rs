@@ -92,7 +92,7 @@ impl Database {
             }
             Kind::MySql => {
                 database.execute(&format!("CREATE DATABASE {}", database.name)).await?;
-                MySql::options(&database.mysql_url())?.migrate().await?;
+                MySql::options(&database.mysql_url()).migrate().await?;
             }
         }
         Ok(database)
@@ -111,7 +111,7 @@ impl Database {
             Kind::Postgres => Torn::Postgres(
                 Postgres::options(&self.url).schema(&self.name).connections(10).connect().await?,
             ),
-            Kind::MySql => Torn::MySql(MySql::options(&self.mysql_url())?.connections(10).connect().await?),
+            Kind::MySql => Torn::MySql(MySql::options(&self.mysql_url()).connections(10).connect().await?),
         })
     }
 

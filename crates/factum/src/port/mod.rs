@@ -1,5 +1,6 @@
 //! What adapters implement and applications do not name; outside semantic versioning.
 
+mod identifier;
 mod ids;
 mod inbox;
 mod observer;
@@ -7,6 +8,7 @@ mod outbox;
 mod store;
 mod timer;
 
+pub use identifier::{BadIdentifier, Identifier};
 pub use ids::{Ids, SystemIds};
 pub use inbox::{Claim, Claiming, InboxStore, Mark, Waiting};
 pub use observer::{Dispatched, HandledDelivery, Observer, Saved};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use factum::{BoxError, EventBus};
 use factum_bus_nats::Nats;
 use factum_bus_rabbitmq::RabbitMq;
-use factum_store_mysql::MySql;
+use factum_store_mysql::{MySql, Options};
 use factum_store_postgres::Postgres;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
@@ -30,7 +30,7 @@ fn bus_failed<E: Into<BoxError>>(error: E) -> Failure {
 pub(super) async fn postgres(url: &Url, namespace: &Namespace, service: &str) -> Result<Postgres, Failure> {
     let options =
         Postgres::options(url.secret()).schema(namespace.database(service)).connections(CONNECTIONS);
-    options.clone().migrate().await.map_err(store_failed)?;
+    options.migrate().await.map_err(store_failed)?;
     options.connect().await.map_err(store_failed)
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn mysql(url: &Url, namespace: &Namespace, service: &str) -> Re
     let create = format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8mb4");
     db.execute(AssertSqlSafe(create)).await.map_err(store_failed)?;
     db.close().await.map_err(store_failed)?;
-    let options = factum_store_mysql::Options::with(server.database(&name)).connections(CONNECTIONS as usize);
+    let options = Options::with(server.database(&name)).connections(CONNECTIONS);
     options.migrate().await.map_err(store_failed)?;
     options.connect().await.map_err(store_failed)
 }
