@@ -8,9 +8,12 @@ pub mod claims;
 pub mod concurrency;
 pub mod dead_letters;
 pub mod documents;
+mod drop_after;
+pub mod drops;
 pub mod faults;
 pub mod leases;
 pub mod model;
+pub mod notes;
 pub mod outbox;
 pub mod parking;
 pub mod saving;
@@ -23,6 +26,7 @@ use factum::integration::Inspect;
 use factum::port::{InboxStore, Mark, OutboxStore};
 use factum::{Documents, Store};
 
+pub use self::drop_after::DropAfter;
 use crate::service::Server;
 
 /// What the suite asks of a store: all the ports.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use factum::port::{BucketSet, OutboxStore as _, Read};
 use factum::{Dispatcher, Error};
 use factum_conformance::service;
+use factum_conformance::store::notes::Notes as _;
 use factum_launcher::{End, Proxy, Way};
 use factum_store_mysql::Options;
 use support::{Database, NoteWritten, announce, work, write_note};
@@ -38,12 +39,12 @@ async fn cut_everywhere(way: Way, end: End, test: &str) -> Option<Tally> {
     let work = work(&store, Dispatcher::new().on::<NoteWritten>(announce));
     let mut tally = Tally::default();
     // Prepares the statements, so that all rounds are alike.
-    write_note(&work, "the first").await.unwrap();
+    write_note::<Database>(&work, "the first").await.unwrap();
     for bytes in (0..).step_by(3) {
         let id = format!("cut {bytes}");
         let cut = proxy.counts().cut;
         proxy.cut_after(way, bytes, end);
-        let result = write_note(&work, &id).await;
+        let result = write_note::<Database>(&work, &id).await;
         proxy.heal();
         // Waits for whatever the server has not noticed yet.
         database.assert_nobody_writes().await;
@@ -60,7 +61,7 @@ async fn cut_everywhere(way: Way, end: End, test: &str) -> Option<Tally> {
         if proxy.counts().cut == cut {
             break;
         }
-        write_note(&work, &format!("after {bytes}")).await.unwrap();
+        write_note::<Database>(&work, &format!("after {bytes}")).await.unwrap();
     }
     eprintln!("{way:?}, {end:?}: {tally:?}");
     Some(tally)
@@ -95,7 +96,7 @@ async fn f_34_a_connection_that_is_swallowed_is_given_up() {
     let options = Options::with(through).connections(1).own_connections(1).wait(Duration::from_millis(300));
     let store = options.connect().await.unwrap();
     let work = work(&store, Dispatcher::new());
-    write_note(&work, "before").await.unwrap();
+    write_note::<Database>(&work, "before").await.unwrap();
     assert_eq!(store.read(ALL).await.unwrap().rows.len(), 1);
     let mut uow = work.begin().await.unwrap();
     support::insert(uow.connection().await.unwrap(), "committing", "well").await.unwrap();
@@ -107,7 +108,7 @@ async fn f_34_a_connection_that_is_swallowed_is_given_up() {
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
     proxy.heal();
     let began = std::time::Instant::now();
-    while store.read(ALL).await.is_err() || write_note(&work, "after").await.is_err() {
+    while store.read(ALL).await.is_err() || write_note::<Database>(&work, "after").await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(20), "it does not come back");
     }
     assert_eq!(database.counts().await, (2, 2), "what was swallowed was not committed");

@@ -4,6 +4,7 @@
 mod support;
 
 use factum::{Dispatcher, Outcome, Sort, UnitOfWork};
+use factum_conformance::store::notes::Notes as _;
 use factum_store_mysql::{Error, MySql};
 use sqlx::Connection as _;
 use support::{Database, Note, NoteWritten, announce, assert_works, insert, work};

@@ -62,7 +62,8 @@ async fn eight_processes_may_migrate_at_once() {
         .collect();
     let mut incarnations = std::collections::BTreeSet::new();
     for one in all {
-        incarnations.insert(one.await.unwrap().expect("it migrates and connects").incarnation().map(str::to_owned));
+        incarnations
+            .insert(one.await.unwrap().expect("it migrates and connects").incarnation().map(str::to_owned));
     }
     assert_eq!(incarnations.len(), 1);
     assert_eq!(database.number("SELECT count(*) FROM factum_lease").await, 64);
@@ -79,7 +80,7 @@ async fn services_with_prefixes_of_their_own_share_a_database() {
             database.store_with(|options| options.prefix(prefix).connections(1).own_connections(1)).await,
         );
     }
-    write_note(&work(&stores[0], Dispatcher::new()), "one").await.unwrap();
+    write_note::<Database>(&work(&stores[0], Dispatcher::new()), "one").await.unwrap();
     let outbox = async |store: &MySql| store.backlog().await.unwrap().outbox;
     assert_eq!((outbox(&stores[0]).await, outbox(&stores[1]).await), (1, 0));
     assert_eq!(stores[0].read(ALL).await.unwrap().rows.len(), 1);
@@ -102,7 +103,7 @@ async fn a_service_that_only_announces_needs_only_insert() {
     let options = || Options::with(database.server().username(&user).password("secret"));
     assert!(options().connect().await.is_err(), "it may not look at the tables");
     let announcing = options().only_announce(true).connect().await.unwrap();
-    let result = write_note(&work(&announcing, Dispatcher::new().on(announce)), "one").await;
+    let result = write_note::<Database>(&work(&announcing, Dispatcher::new().on(announce)), "one").await;
     assert!(announcing.read(ALL).await.is_err());
     database.run(&format!("DROP USER {user}@'%'")).await;
     result.unwrap();
@@ -181,13 +182,13 @@ async fn f_32_what_a_read_has_shown_survives_a_crash() {
     assert!(error.to_string().contains("SET GLOBAL innodb_flush_log_at_trx_commit = 1"), "{error}");
     let work = work(&store, Dispatcher::new());
     for n in 0..20 {
-        write_note(&work, &format!("shown {n}")).await.unwrap();
+        write_note::<Database>(&work, &format!("shown {n}")).await.unwrap();
     }
     flush("1").await;
     let shown = store.read(ALL).await.unwrap().rows;
     flush("0").await;
     for n in 0..20 {
-        write_note(&work, &format!("never shown {n}")).await.unwrap();
+        write_note::<Database>(&work, &format!("never shown {n}")).await.unwrap();
     }
     server.kill().unwrap();
     server.start_again().await.unwrap();
@@ -200,7 +201,7 @@ async fn f_32_what_a_read_has_shown_survives_a_crash() {
     assert_eq!(shown.len(), 20);
     assert!(seqs(&again).starts_with(&seqs(&shown)), "shown: {:?}, left: {:?}", seqs(&shown), seqs(&again));
     eprintln!("of 20 that were never shown the crash has left {}", again.len() - 20);
-    assert_works(&database, &support::work(&store, Dispatcher::new()), "afterwards").await;
+    assert_works(&*database, &support::work(&store, Dispatcher::new()), "afterwards").await;
 }
 
 #[tokio::test]
@@ -211,12 +212,12 @@ async fn a_server_that_was_started_again_costs_no_unit_of_work() {
     let store = database.store().await;
     let work = work(&store, Dispatcher::new());
     for n in 0..3 {
-        write_note(&work, &format!("before {n}")).await.unwrap();
+        write_note::<Database>(&work, &format!("before {n}")).await.unwrap();
         server.kill().unwrap();
-        let error = write_note(&work, "meanwhile").await.unwrap_err();
+        let error = write_note::<Database>(&work, "meanwhile").await.unwrap_err();
         assert_eq!(error.sort::<MySql>(), factum::Sort::Transient, "{error}");
         server.start_again().await.unwrap();
-        write_note(&work, &format!("after {n}")).await.unwrap();
+        write_note::<Database>(&work, &format!("after {n}")).await.unwrap();
     }
     let mut db = database.look().await;
     db.execute("SELECT 1").await.unwrap();

@@ -161,7 +161,7 @@ async fn a_reader_sees_one_snapshot_and_cannot_write() {
     let work = work(&schema.store().await, Dispatcher::new());
     let mut uow = work.read().await.unwrap();
     assert!(uow.find::<Note>(&"first".into()).await.unwrap().is_none());
-    support::write_note(&work, "first").await.unwrap();
+    support::write_note::<Schema>(&work, "first").await.unwrap();
     assert!(uow.find::<Note>(&"other".into()).await.unwrap().is_none());
     let seen = support::scalar(uow.connection().await.unwrap(), "SELECT count(*) FROM notes").await;
     assert_eq!(seen, 0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use factum::integration::{Inspect as _, OnDeadLetter, Received};
 use factum::port::{Asked, BucketSet, FailedTry, GivenUp, OutboxStore as _, Settlement};
 use factum::{Dispatcher, IntegrationEvent as _, Outcome, Subscription, UnitOfWork, Work};
+use factum_conformance::store::notes::Notes as _;
 use factum_runtime::Service;
 use factum_store_postgres::Postgres;
 use support::{Schema, all_above, lease_all, plain_insert, run, scalar, work, write_note};
@@ -150,7 +151,7 @@ async fn f_28_leases_settlements_and_inserts_never_wait_in_a_circle() {
         all.spawn(async move {
             let work = work(&store, Dispatcher::new());
             for n in 0..25 {
-                write_note(&work, &format!("{writer} {n}")).await.unwrap();
+                write_note::<Schema>(&work, &format!("{writer} {n}")).await.unwrap();
             }
         });
     }

@@ -83,7 +83,7 @@ async fn two_prefixes_in_one_schema_are_two_stores() {
         schema.options().prefix(prefix).migrate().await.unwrap();
         stores.push(schema.options().prefix(prefix).connect().await.unwrap());
     }
-    write_note(&work(&stores[0], Dispatcher::new()), "first").await.unwrap();
+    write_note::<Schema>(&work(&stores[0], Dispatcher::new()), "first").await.unwrap();
     let found = [stores[0].read(all_above(0)).await.unwrap(), stores[1].read(all_above(0)).await.unwrap()];
     assert_eq!([found[0].rows.len(), found[1].rows.len()], [1, 0]);
     assert_eq!(
@@ -110,7 +110,7 @@ async fn a_role_that_may_only_insert_can_announce() {
     let store = options.connect().await.unwrap();
     assert_eq!(store.incarnation(), None);
     let work = work(&store, Dispatcher::new());
-    write_note(&work, "one").await.unwrap();
+    write_note::<Schema>(&work, "one").await.unwrap();
     let mut uow = work.begin().await.unwrap();
     for n in 0..3 {
         uow.announce(&support::NoteWrittenV1 { id: format!("many {n}") }).unwrap();
@@ -169,7 +169,7 @@ async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
     let schema = Schema::at(&url).await;
     let store = schema.store().await;
     for n in 0..20 {
-        write_note(&work(&store, Dispatcher::new()), &format!("{n}")).await.unwrap();
+        write_note::<Schema>(&work(&store, Dispatcher::new()), &format!("{n}")).await.unwrap();
     }
     let mut early = envelope("early", "key");
     early.time = factum::Timestamp::from_micros(-1);
@@ -190,7 +190,7 @@ async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
         let (settled, read, written) = tokio::join!(
             store.settle("relay", &leases, &settlement),
             store.read(all_above(0)),
-            write_note(&writing, &id)
+            write_note::<Schema>(&writing, &id)
         );
         settled.unwrap();
         read.unwrap();
@@ -322,7 +322,7 @@ async fn f_14_two_connections_are_enough_for_everything_at_once() {
     let mut all = tokio::task::JoinSet::new();
     for n in 0..200 {
         let work = work(&store, Dispatcher::new());
-        all.spawn(async move { write_note(&work, &format!("{n}")).await.unwrap() });
+        all.spawn(async move { write_note::<Schema>(&work, &format!("{n}")).await.unwrap() });
     }
     while let Some(done) = all.join_next().await {
         done.unwrap();

@@ -46,7 +46,7 @@ async fn a_commit_of_another_process_gives_a_hint() {
             let here = here.clone();
             async move { hinted(&here).await }
         });
-        write_note(&writing, &n.to_string()).await.unwrap();
+        write_note::<Schema>(&writing, &n.to_string()).await.unwrap();
         hint.await.unwrap();
     }
 }
@@ -62,7 +62,7 @@ async fn f_34_a_listener_that_was_cut_off_listens_again_and_gives_a_hint() {
         pid = listener(&schema, pid).await;
         run(&mut schema.look().await, &format!("SELECT pg_terminate_backend({pid})")).await;
         // Nobody hears of this one.
-        write_note(&work(&there, Dispatcher::new()), &n.to_string()).await.unwrap();
+        write_note::<Schema>(&work(&there, Dispatcher::new()), &n.to_string()).await.unwrap();
         hinted(&here).await;
         listener(&schema, pid).await;
     }
@@ -81,7 +81,7 @@ async fn f_35_others_are_told_of_many_commits_by_few_words_without_content() {
         let work = work(&store, Dispatcher::new());
         writers.spawn(async move {
             for n in 0..50 {
-                write_note(&work, &format!("{writer} {n}")).await.unwrap();
+                write_note::<Schema>(&work, &format!("{writer} {n}")).await.unwrap();
             }
         });
     }

@@ -73,14 +73,14 @@ async fn waiting_for_another_process_names_the_file() {
     let mut other = file.look().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let work = work(&store, Dispatcher::new()).limits(|limits| limits.attempts = 1);
-    let error = write_note(&work, "first").await.unwrap_err();
+    let error = write_note::<File>(&work, "first").await.unwrap_err();
     assert!(
         matches!(source_of(&error), Error::FileHeld { .. }) && error.to_string().contains("test.db"),
         "{error}"
     );
     assert_eq!(error.sort::<Sqlite>(), Sort::Transient);
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    write_note(&work, "first").await.unwrap();
+    write_note::<File>(&work, "first").await.unwrap();
 }
 
 #[tokio::test]
@@ -88,10 +88,10 @@ async fn readers_wait_for_no_writer_and_see_a_snapshot() {
     let file = File::new();
     let store = impatient(&file).await;
     let work = work(&store, Dispatcher::new());
-    write_note(&work, "first").await.unwrap();
+    write_note::<File>(&work, "first").await.unwrap();
     let mut reader = work.read().await.unwrap();
     assert!(reader.find::<support::Note>(&"first".into()).await.unwrap().is_some());
-    write_note(&work, "second").await.unwrap();
+    write_note::<File>(&work, "second").await.unwrap();
     let mut writer = work.begin().await.unwrap();
     insert(writer.connection().await.unwrap(), "third", "well").await.unwrap();
     assert!(reader.find::<support::Note>(&"second".into()).await.unwrap().is_none());

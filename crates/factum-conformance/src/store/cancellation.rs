@@ -8,8 +8,8 @@ use factum::port::Claim;
 use factum::{BoxError, Dispatcher, Documents, Outcome, Received, Subscriber, Subscription, UnitOfWork};
 
 use super::model::{Chain, Item, ItemGrownV1, count};
-use super::support::{DropAfter, arriving, texts, value, work, work_with};
-use super::{StoreFixture, WholeStore};
+use super::support::{arriving, texts, value, work, work_with};
+use super::{DropAfter, StoreFixture, WholeStore};
 
 /// More polls than anything here takes.
 const POLLS_MAX: usize = 2_000;
@@ -21,7 +21,7 @@ async fn sweep<R: Future>(
 ) -> usize {
     let mut done_in_a_row = 0;
     for polls in 0..POLLS_MAX {
-        let output = DropAfter::new(polls, make(polls)).await;
+        let output = DropAfter::polls(polls, make(polls)).await;
         done_in_a_row = if output.is_some() { done_in_a_row + 1 } else { 0 };
         probe(polls, output).await;
         if done_in_a_row == 3 {

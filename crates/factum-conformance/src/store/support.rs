@@ -1,10 +1,8 @@
 //! What the cases share.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use factum::integration::{DeadLetter, Side};
@@ -118,34 +116,6 @@ pub(super) fn dead(subscription: &str, envelope: &Envelope) -> DeadLetter {
     let side = Side::Subscription(subscription.into());
     let at = Timestamp::from_micros(883_612_800_000_002);
     DeadLetter::new(side, envelope.clone(), "it will never do".into(), 3, at)
-}
-
-/// Polls a future so often at most, and then drops it.
-pub(super) struct DropAfter<F> {
-    future: Pin<Box<F>>,
-    polls: usize,
-}
-
-impl<F: Future> DropAfter<F> {
-    pub(super) fn new(polls: usize, future: F) -> Self {
-        Self { future: Box::pin(future), polls }
-    }
-}
-
-/// `None`: it was not done by then.
-impl<F: Future> Future for DropAfter<F> {
-    type Output = Option<F::Output>;
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        match self.future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.polls == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    }
 }
 
 /// Looks at the outbox from a task of its own, over and over.

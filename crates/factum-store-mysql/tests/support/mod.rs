@@ -1,22 +1,20 @@
 //! What the tests of this store share: a database of its own for each, a domain in a table of its own, and an independent
 //! connection that tells what is really in the tables.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
-use std::pin::Pin;
 use std::str::FromStr as _;
-use std::task::{Context, Poll};
 
-use factum::{
-    AggregateRoot, BoxError, Dispatcher, DomainEvent, DomainEvents, IntegrationEvent, Loaded, Outcome,
-    Persist, UnitOfWork, Version, Work, Written,
-};
+use factum::{BoxError, Version};
 use factum_conformance::service;
+use factum_conformance::store::notes::{self, Notes};
+pub(crate) use factum_conformance::store::notes::{
+    NoteWritten, NoteWrittenV1, SOURCE, announce, assert_works, work, write_note,
+};
 use factum_store_mysql::{Connection, MySql, Options};
-use serde::{Deserialize, Serialize};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
-pub(crate) const SOURCE: &str = "https://tests.example/notes";
+pub(crate) type Note = notes::Note<Database>;
 
 /// A database of its own, gone with its test.
 #[derive(Debug)]
@@ -110,16 +108,6 @@ impl Database {
         (self.number(&format!("{count}notes")).await, self.number(&format!("{count}factum_outbox")).await)
     }
 
-    pub(crate) async fn has_note(&self, id: &str) -> bool {
-        self.number(&format!("SELECT count(*) FROM notes WHERE id = '{id}'")).await == 1
-    }
-
-    /// Transactions that anybody has open on tables of this database and has written in.
-    pub(crate) async fn assert_nobody_writes(&self) {
-        // Waits for every lock that is left, and fails if one is not given back.
-        self.run("SET innodb_lock_wait_timeout = 5; SELECT count(*) FROM notes FOR UPDATE").await;
-    }
-
     /// Lets a statement on this connection be the victim of a deadlock, so that its transaction is rolled back.
     pub(crate) async fn deadlock(&self, victim: &mut MySqlConnection) -> sqlx::Error {
         self.run(
@@ -152,121 +140,52 @@ impl Drop for Database {
     }
 }
 
-#[derive(Debug, AggregateRoot)]
-pub(crate) struct Note {
-    id: String,
-    text: String,
-    events: DomainEvents,
-}
+impl Notes for Database {
+    type Store = MySql;
 
-impl Note {
-    pub(crate) fn written(id: &str, text: &str) -> Self {
-        let mut events = DomainEvents::new();
-        events.record(NoteWritten { id: id.into() });
-        Self { id: id.into(), text: text.into(), events }
+    async fn or_skip(test: &str) -> Option<Self> {
+        Self::or_skip(test)
     }
-}
 
-#[derive(Debug, DomainEvent)]
-pub(crate) struct NoteWritten {
-    pub(crate) id: String,
-}
+    /// With one connection: who has it next has waited until whatever was dropped is over.
+    async fn patient_store(&self) -> MySql {
+        self.store_with(|options| options.connections(1)).await
+    }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntegrationEvent)]
-#[event(type = "com.example.notes.note-written.v1", key = id)]
-pub(crate) struct NoteWrittenV1 {
-    pub(crate) id: String,
-}
-
-impl Persist<MySql> for Note {
-    async fn load(id: &String, db: &mut Connection) -> Result<Option<Loaded<Self>>, BoxError> {
+    async fn select(db: &mut Connection, id: &str) -> Result<Option<(String, Version)>, BoxError> {
         let sql = "SELECT text, version FROM notes WHERE id = ?";
-        let row = sqlx::query(sql).bind(id).fetch_optional(&mut **db).await?;
-        let Some(row) = row else { return Ok(None) };
-        let note = Self { id: id.clone(), text: row.try_get(0)?, events: DomainEvents::new() };
-        Ok(Some(Loaded::new(note, row.try_get(1)?)))
+        Ok(sqlx::query_as(sql).bind(id).fetch_optional(&mut **db).await?)
     }
 
-    async fn insert(&self, db: &mut Connection) -> Result<Written, BoxError> {
-        insert(db, &self.id, &self.text).await?;
-        Ok(Written::Fresh)
+    async fn insert(db: &mut Connection, id: &str, text: &str) -> Result<(), BoxError> {
+        Ok(insert(db, id, text).await?)
     }
 
-    async fn update(&self, version: Version, db: &mut Connection) -> Result<Written, BoxError> {
+    async fn update(db: &mut Connection, id: &str, text: &str, version: Version) -> Result<u64, BoxError> {
         let sql = "UPDATE notes SET text = ?, version = version + 1 WHERE id = ? AND version = ?";
-        let done = sqlx::query(sql).bind(&self.text).bind(&self.id).bind(version).execute(&mut **db).await?;
-        Ok(Written::one_row(done.rows_affected()))
+        Ok(sqlx::query(sql).bind(text).bind(id).bind(version).execute(&mut **db).await?.rows_affected())
     }
 
-    async fn delete(&self, version: Version, db: &mut Connection) -> Result<Written, BoxError> {
+    async fn delete(db: &mut Connection, id: &str, version: Version) -> Result<u64, BoxError> {
         let sql = "DELETE FROM notes WHERE id = ? AND version = ?";
-        let done = sqlx::query(sql).bind(&self.id).bind(version).execute(&mut **db).await?;
-        Ok(Written::one_row(done.rows_affected()))
+        Ok(sqlx::query(sql).bind(id).bind(version).execute(&mut **db).await?.rows_affected())
+    }
+
+    async fn has_note(&self, id: &str) -> bool {
+        self.number(&format!("SELECT count(*) FROM notes WHERE id = '{id}'")).await == 1
+    }
+
+    async fn announced(&self, key: &str) -> i64 {
+        self.number(&format!("SELECT count(*) FROM factum_outbox WHERE partitionkey = '{key}'")).await
+    }
+
+    /// Waits for every lock that is left, and fails if one is not given back.
+    async fn assert_nobody_writes(&self) {
+        self.run("SET innodb_lock_wait_timeout = 5; SELECT count(*) FROM notes FOR UPDATE").await;
     }
 }
 
 /// A handler's own SQL.
 pub(crate) async fn insert(db: &mut MySqlConnection, id: &str, text: &str) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT INTO notes VALUES (?, ?, 1)").bind(id).bind(text).execute(db).await.map(drop)
-}
-
-pub(crate) fn work(store: &MySql, dispatcher: Dispatcher<MySql>) -> Work<MySql> {
-    Work::new(SOURCE, store.clone(), dispatcher)
-}
-
-/// Writes one note and announces it.
-pub(crate) async fn write_note(work: &Work<MySql>, id: &str) -> Result<(), factum::Error> {
-    let mut uow = work.begin().await?;
-    uow.add(Note::written(id, "well"));
-    uow.announce(&NoteWrittenV1 { id: id.into() })?;
-    uow.save_changes().await.map(drop)
-}
-
-/// An acknowledged write is really there, and nobody has left a transaction behind.
-pub(crate) async fn assert_works(database: &Database, work: &Work<MySql>, id: &str) {
-    write_note(work, id).await.expect("the store works");
-    assert!(database.has_note(id).await, "the acknowledged write {id} is not there");
-    database.assert_nobody_writes().await;
-}
-
-pub(crate) async fn announce(written: &NoteWritten, uow: &mut UnitOfWork<MySql>) -> Outcome {
-    uow.announce(&NoteWrittenV1 { id: written.id.clone() })?;
-    Ok(())
-}
-
-/// Polls a future so often at most, and then drops it.
-pub(crate) struct DropAfter<F> {
-    future: Option<Pin<Box<F>>>,
-    polls: usize,
-}
-
-impl<F: Future> DropAfter<F> {
-    pub(crate) fn polls(polls: usize, future: F) -> Self {
-        Self { future: Some(Box::pin(future)), polls }
-    }
-}
-
-/// `None`: it was dropped.
-impl<F: Future> Future for DropAfter<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            self.future = None;
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        let polled = match &mut self.future {
-            Some(future) => future.as_mut().poll(cx),
-            None => return Poll::Ready(None),
-        };
-        match polled {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.polls == 0 => {
-                self.future = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
 }

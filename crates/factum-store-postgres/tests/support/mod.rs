@@ -1,79 +1,24 @@
 //! What the tests of this store share: a schema of its own, a domain in a table of its own, and an independent
 //! connection that tells what is really in the database.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use factum::port::{Asked, BucketSet, Found, Leased, OutboxStore as _, Read};
-use factum::{
-    AggregateRoot, BoxError, Dispatcher, DomainEvent, DomainEvents, Envelope, IntegrationEvent, Loaded,
-    Outcome, Persist, UnitOfWork, Version, Work, Written,
-};
+use factum::{BoxError, Envelope, IntegrationEvent as _, Version};
 use factum_conformance::service::POSTGRES;
+use factum_conformance::store::notes::{self, Notes};
+pub(crate) use factum_conformance::store::notes::{
+    NoteWritten, NoteWrittenV1, SOURCE, announce, assert_works, work, write_note,
+};
 use factum_store_postgres::{Options, Postgres};
-use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
-pub(crate) const SOURCE: &str = "https://tests.example/notes";
+pub(crate) type Note = notes::Note<Schema>;
 
 /// Longer than anything takes.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-
-#[derive(Debug, AggregateRoot)]
-pub(crate) struct Note {
-    id: String,
-    text: String,
-    events: DomainEvents,
-}
-
-impl Note {
-    pub(crate) fn written(id: &str, text: &str) -> Self {
-        let mut events = DomainEvents::new();
-        events.record(NoteWritten { id: id.into() });
-        Self { id: id.into(), text: text.into(), events }
-    }
-}
-
-#[derive(Debug, DomainEvent)]
-pub(crate) struct NoteWritten {
-    pub(crate) id: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntegrationEvent)]
-#[event(type = "com.example.notes.note-written.v1", key = id)]
-pub(crate) struct NoteWrittenV1 {
-    pub(crate) id: String,
-}
-
-impl Persist<Postgres> for Note {
-    async fn load(id: &String, db: &mut PgConnection) -> Result<Option<Loaded<Self>>, BoxError> {
-        let row =
-            sqlx::query("SELECT text, version FROM notes WHERE id = $1").bind(id).fetch_optional(db).await?;
-        let Some(row) = row else { return Ok(None) };
-        let note = Self { id: id.clone(), text: row.try_get(0)?, events: DomainEvents::new() };
-        Ok(Some(Loaded::new(note, row.try_get(1)?)))
-    }
-
-    async fn insert(&self, db: &mut PgConnection) -> Result<Written, BoxError> {
-        insert(db, &self.id, &self.text).await?;
-        Ok(Written::Fresh)
-    }
-
-    async fn update(&self, version: Version, db: &mut PgConnection) -> Result<Written, BoxError> {
-        let sql = "UPDATE notes SET text = $1, version = version + 1 WHERE id = $2 AND version = $3";
-        let done = sqlx::query(sql).bind(&self.text).bind(&self.id).bind(version).execute(db).await?;
-        Ok(Written::one_row(done.rows_affected()))
-    }
-
-    async fn delete(&self, version: Version, db: &mut PgConnection) -> Result<Written, BoxError> {
-        let sql = "DELETE FROM notes WHERE id = $1 AND version = $2";
-        let done = sqlx::query(sql).bind(&self.id).bind(version).execute(db).await?;
-        Ok(Written::one_row(done.rows_affected()))
-    }
-}
 
 /// A handler's own SQL. Text `bad` fails.
 pub(crate) async fn insert(db: &mut PgConnection, id: &str, text: &str) -> Result<(), sqlx::Error> {
@@ -133,14 +78,50 @@ impl Schema {
         let sql = "SELECT (SELECT count(*) FROM notes), (SELECT count(*) FROM factum_outbox)";
         sqlx::query_as(sql).fetch_one(&mut self.look().await).await.unwrap()
     }
+}
 
-    pub(crate) async fn has_note(&self, id: &str) -> bool {
+impl Notes for Schema {
+    type Store = Postgres;
+
+    async fn or_skip(test: &str) -> Option<Self> {
+        Self::new(test).await
+    }
+
+    async fn patient_store(&self) -> Postgres {
+        self.store().await
+    }
+
+    async fn select(db: &mut PgConnection, id: &str) -> Result<Option<(String, Version)>, BoxError> {
+        let sql = "SELECT text, version FROM notes WHERE id = $1";
+        Ok(sqlx::query_as(sql).bind(id).fetch_optional(db).await?)
+    }
+
+    async fn insert(db: &mut PgConnection, id: &str, text: &str) -> Result<(), BoxError> {
+        Ok(insert(db, id, text).await?)
+    }
+
+    async fn update(db: &mut PgConnection, id: &str, text: &str, version: Version) -> Result<u64, BoxError> {
+        let sql = "UPDATE notes SET text = $1, version = version + 1 WHERE id = $2 AND version = $3";
+        Ok(sqlx::query(sql).bind(text).bind(id).bind(version).execute(db).await?.rows_affected())
+    }
+
+    async fn delete(db: &mut PgConnection, id: &str, version: Version) -> Result<u64, BoxError> {
+        let sql = "DELETE FROM notes WHERE id = $1 AND version = $2";
+        Ok(sqlx::query(sql).bind(id).bind(version).execute(db).await?.rows_affected())
+    }
+
+    async fn has_note(&self, id: &str) -> bool {
         let sql = "SELECT EXISTS (SELECT 1 FROM notes WHERE id = $1)";
         sqlx::query_scalar(sql).bind(id).fetch_one(&mut self.look().await).await.unwrap()
     }
 
-    /// Fails unless every lock on the tables of the tests is gone soon.
-    pub(crate) async fn assert_nobody_writes(&self) {
+    async fn announced(&self, key: &str) -> i64 {
+        let sql = "SELECT count(*) FROM factum_outbox WHERE partitionkey = $1";
+        sqlx::query_scalar(sql).bind(key).fetch_one(&mut self.look().await).await.unwrap()
+    }
+
+    /// Waits for every lock on the tables of the tests.
+    async fn assert_nobody_writes(&self) {
         let mut db = self.look().await;
         let sql = "SET lock_timeout = '30s'; BEGIN; LOCK TABLE notes, factum_outbox IN ACCESS EXCLUSIVE MODE; ROLLBACK";
         sqlx::raw_sql(sql).execute(&mut db).await.expect("nobody has a transaction open");
@@ -215,65 +196,4 @@ pub(crate) fn ids(found: &Found) -> Vec<String> {
 pub(crate) async fn lease_all(store: &Postgres, owner: &str) -> Leased {
     let asked = Asked { duration: LONG, most: 64, give_back: BucketSet::default() };
     store.lease(owner, asked).await.unwrap()
-}
-
-pub(crate) fn work(store: &Postgres, dispatcher: Dispatcher<Postgres>) -> Work<Postgres> {
-    Work::new(SOURCE, store.clone(), dispatcher)
-}
-
-/// Writes one note and announces it.
-pub(crate) async fn write_note(work: &Work<Postgres>, id: &str) -> Result<(), factum::Error> {
-    let mut uow = work.begin().await?;
-    uow.add(Note::written(id, "well"));
-    uow.announce(&NoteWrittenV1 { id: id.into() })?;
-    uow.save_changes().await.map(drop)
-}
-
-/// An acknowledged write is really there, and nobody has left a transaction behind.
-pub(crate) async fn assert_works(schema: &Schema, work: &Work<Postgres>, id: &str) {
-    write_note(work, id).await.expect("the store works");
-    assert!(schema.has_note(id).await, "the acknowledged write {id} is not in the database");
-    schema.assert_nobody_writes().await;
-}
-
-pub(crate) async fn announce(written: &NoteWritten, uow: &mut UnitOfWork<Postgres>) -> Outcome {
-    uow.announce(&NoteWrittenV1 { id: written.id.clone() })?;
-    Ok(())
-}
-
-/// Polls a future so often at most, and then drops it.
-pub(crate) struct DropAfter<F> {
-    future: Option<Pin<Box<F>>>,
-    polls: usize,
-}
-
-impl<F: Future> DropAfter<F> {
-    pub(crate) fn polls(polls: usize, future: F) -> Self {
-        Self { future: Some(Box::pin(future)), polls }
-    }
-}
-
-/// `None`: it was dropped.
-impl<F: Future> Future for DropAfter<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.polls == 0 {
-            self.future = None;
-            return Poll::Ready(None);
-        }
-        self.polls -= 1;
-        let polled = match &mut self.future {
-            Some(future) => future.as_mut().poll(cx),
-            None => return Poll::Ready(None),
-        };
-        match polled {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if self.polls == 0 => {
-                self.future = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
 }
