@@ -45,7 +45,6 @@
 mod dead_letters;
 mod documents;
 mod error;
-mod hint;
 mod horizon;
 mod inbox;
 mod inspect;
@@ -72,7 +71,7 @@ pub use options::Options;
 pub use session::Connection;
 pub use transaction::Tx;
 
-use hint::{Hint, Seen};
+use factum::port::{Hint, Seen};
 use horizon::Horizon;
 use pool::{Held, Pool};
 use readers::Readers;

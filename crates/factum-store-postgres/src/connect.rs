@@ -116,7 +116,7 @@ pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
         setting.incarnation.map(Arc::from),
         crate::wake::Wake::new(listening, telling, channel, pooled),
     );
-    Ok(Postgres { shared: Arc::new(shared), seen: crate::hint::Seen::default() })
+    Ok(Postgres { shared: Arc::new(shared), seen: factum::port::Seen::default() })
 }
 
 /// All in one transaction: behind a pooler two statements might be in two sessions.

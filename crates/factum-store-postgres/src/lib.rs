@@ -26,7 +26,6 @@ mod dead_letters;
 mod documents;
 mod durable;
 mod error;
-mod hint;
 mod inbox;
 mod inspect;
 mod lease;
@@ -53,7 +52,7 @@ pub use options::{Isolation, Options};
 pub use transaction::Tx;
 
 use durable::Durable;
-use hint::{Hint, Seen};
+use factum::port::{Hint, Seen};
 use session::{Held, Sessions};
 use texts::Texts;
 use wake::Wake;

@@ -20,7 +20,6 @@ mod dead_letters;
 mod documents;
 mod error;
 mod gate;
-mod hint;
 mod inbox;
 mod inspect;
 mod options;
@@ -41,7 +40,7 @@ pub use error::Error;
 pub use options::{Options, Synchronous};
 pub use transaction::Tx;
 
-use hint::{Hint, Seen};
+use factum::port::{Hint, Seen};
 use readers::Readers;
 use session::Held;
 use texts::ByRows;

@@ -9,7 +9,6 @@ mod connection;
 mod documents;
 mod drained;
 mod fault;
-mod hint;
 mod inbox;
 mod inspect;
 mod letters;
@@ -21,7 +20,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::port::{Access, Claim, Claiming, Intent, Mark, NotCommitted, Store, Timer};
+use crate::port::{Access, Claim, Claiming, Hint, Intent, Mark, NotCommitted, Seen, Store, Timer};
 use crate::{BoxError, Documents, Envelope, Sort, Version, Written};
 
 pub use connection::{Connection, Row};
@@ -30,7 +29,6 @@ pub use fault::{CommitFault, MemoryError, StatementFault};
 use clock::Clock;
 use drained::Drain;
 use fault::Faults;
-use hint::Hint;
 use state::State;
 
 /// A store in memory. A clone is another handle to the same store.
@@ -47,7 +45,7 @@ use state::State;
 /// # drop(work);
 /// ```
 #[derive(Clone, Default)]
-pub struct MemoryStore(Arc<Shared>);
+pub struct MemoryStore(Arc<Shared>, Seen);
 
 #[derive(Default)]
 struct Shared {
@@ -77,7 +75,7 @@ impl MemoryStore {
 
     /// An empty store whose leases run by this clock.
     pub fn with_timer(timer: Arc<dyn Timer>) -> Self {
-        Self(Arc::new(Shared { clock: Clock::of(timer), ..Shared::default() }))
+        Self(Arc::new(Shared { clock: Clock::of(timer), ..Shared::default() }), Seen::default())
     }
 
     /// Puts the clock that leases run by forward, so that a test need not wait for one to expire.

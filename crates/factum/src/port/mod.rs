@@ -1,5 +1,6 @@
 //! What adapters implement and applications do not name; outside semantic versioning.
 
+mod hint;
 mod identifier;
 mod ids;
 mod inbox;
@@ -7,7 +8,9 @@ mod observer;
 mod outbox;
 mod store;
 mod timer;
+mod to_the_end;
 
+pub use hint::{Hint, Seen};
 pub use identifier::{BadIdentifier, Identifier};
 pub use ids::{Ids, SystemIds};
 pub use inbox::{Claim, Claiming, InboxStore, Mark, Waiting};
@@ -18,6 +21,7 @@ pub use outbox::{
 };
 pub use store::{Access, Intent, NotCommitted, Store};
 pub use timer::Timer;
+pub use to_the_end::{ToTheEnd, to_the_end};
 
 use crate::integration::Source;
 

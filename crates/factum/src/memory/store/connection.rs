@@ -194,7 +194,7 @@ impl Connection {
             state.apply(changes, outbox);
         }
         if appends {
-            self.store.hint.appended();
+            self.store.hint.give();
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Inspect for MemoryStore {
             }
             state.outbox.turn_over();
             drop(state);
-            self.0.hint.appended();
+            self.0.hint.give();
             Ok(true)
         })
     }
@@ -84,7 +84,7 @@ impl Inspect for MemoryStore {
             if found {
                 state.outbox.turn_over();
                 drop(state);
-                self.0.hint.appended();
+                self.0.hint.give();
                 self.0.drain.changed();
             }
             Ok(found)

@@ -228,6 +228,6 @@ impl OutboxStore for MemoryStore {
     }
 
     fn hint(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.hint.wait())
+        Box::pin(self.0.hint.wait(&self.1))
     }
 }
