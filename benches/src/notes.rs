@@ -1,8 +1,7 @@
 //! What both sides write in a transaction: a note in a table of its own, and with it an envelope in the outbox, or none.
 //! By hand it is the same SQL on the same driver, as a person writes it: begin, one or two statements, commit.
 
-mod mysql;
-mod postgres;
+mod servers;
 
 use std::future::Future;
 
