@@ -9,7 +9,7 @@ use factum::{Error, EventBus, Subscription, Work};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::{Counters, Receiver, ReceiverOptions, Relay, RelayOptions};
+use crate::{Counters, Receiver, ReceiverOptions, Relay, RelayMetrics, RelayOptions, RelayStats};
 
 /// One service: what its store announces is published, and what others tell it is received.
 ///
@@ -29,6 +29,8 @@ pub struct Service<S: Store> {
     subscriptions: Vec<Subscription<S>>,
     relays: bool,
     relay_options: RelayOptions,
+    metrics: Option<Arc<dyn RelayMetrics>>,
+    inspect: Option<Duration>,
     receiver_options: ReceiverOptions,
     counters: Arc<Counters>,
 }
@@ -41,6 +43,8 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
             subscriptions: Vec::new(),
             relays: true,
             relay_options: RelayOptions::default(),
+            metrics: None,
+            inspect: None,
             receiver_options: ReceiverOptions::default(),
             counters: Arc::default(),
         }
@@ -64,6 +68,20 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
     #[must_use]
     pub fn relay(mut self, change: impl FnOnce(&mut RelayOptions)) -> Self {
         change(&mut self.relay_options);
+        self
+    }
+
+    /// Tells what its relay measures.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn RelayMetrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Asks its store every so often what waits there, for [`RelayMetrics::backlog`]: as [`Relay::inspect`].
+    #[must_use]
+    pub fn inspect(mut self, every: Duration) -> Self {
+        self.inspect = Some(every);
         self
     }
 
@@ -97,13 +115,15 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
     /// [`Error::Misconfigured`] for a subscription that cannot work; [`Error::Bus`] if the bus does not open one.
     pub async fn start<B: EventBus + Clone + 'static>(self, bus: &B) -> Result<Running<S>, Error> {
         self.open(bus).await?;
-        let Self { work, subscriptions, relays, relay_options, receiver_options, counters } = self;
         let bus: Arc<dyn EventBus> = Arc::new(bus.clone());
         let (stop, stopped) = watch::channel(false);
         let shutdown = || {
             let mut stopped = stopped.clone();
             async move { drop(stopped.wait_for(|stop| *stop).await) }
         };
+        let relay = self.relays.then(|| self.relay_to(&bus));
+        let relay_stats = relay.as_ref().map(Relay::stats).unwrap_or_default();
+        let Self { work, subscriptions, receiver_options, counters, .. } = self;
         let mut tasks = JoinSet::new();
         for subscription in subscriptions {
             let receiver = Receiver::new(work.clone(), subscription, Arc::clone(&bus))
@@ -111,15 +131,26 @@ impl<S: Store + OutboxStore + InboxStore + Inspect> Service<S> {
                 .counters(Arc::clone(&counters));
             tasks.spawn(told(receiver.run(shutdown())));
         }
-        if relays {
-            let relay = Relay::new(Arc::new(work.store().clone()), bus).options(|options| {
-                let seed = options.seed;
-                *options = relay_options;
-                options.seed = seed;
-            });
+        if let Some(relay) = relay {
             tasks.spawn(told(relay.run(shutdown())));
         }
-        Ok(Running { work, stop, tasks, counters })
+        Ok(Running { work, stop, tasks, counters, relay_stats })
+    }
+
+    fn relay_to(&self, bus: &Arc<dyn EventBus>) -> Relay {
+        let store = self.work.store();
+        let mut relay = Relay::new(Arc::new(store.clone()), Arc::clone(bus)).options(|options| {
+            let seed = options.seed;
+            *options = self.relay_options.clone();
+            options.seed = seed;
+        });
+        if let Some(metrics) = &self.metrics {
+            relay = relay.metrics(Arc::clone(metrics));
+        }
+        match self.inspect {
+            Some(every) => relay.inspect(Arc::new(store.clone()), every),
+            None => relay,
+        }
     }
 }
 
@@ -148,6 +179,7 @@ pub struct Running<S: Store> {
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), Error>>,
     counters: Arc<Counters>,
+    relay_stats: RelayStats,
 }
 
 impl<S: Store + Inspect> Running<S> {
@@ -157,6 +189,11 @@ impl<S: Store + Inspect> Running<S> {
     /// What its subscriptions have done since it was started.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// What its relay has done since it was started; nothing, where the service is without one.
+    pub fn relay_stats(&self) -> &RelayStats {
+        &self.relay_stats
     }
 
     /// Takes nothing new, finishes or hands back what is in flight, and ends.

@@ -5,7 +5,7 @@ use factum::memory::MemoryBus;
 use factum::memory::MemoryStore;
 use factum::port::{Asked, BucketSet, Lease, OutboxStore as _, Settlement};
 use factum::{Dispatcher, Work};
-use factum_runtime::{AnsweredBatch, PublishedBatch, Relay, RelayMetrics, Service, TokioTimer};
+use factum_runtime::{AnsweredBatch, PublishedBatch, Relay, RelayCounts, RelayMetrics, Service, TokioTimer};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -260,4 +260,29 @@ async fn whoever_collects_metrics_is_told_what_is_published_answered_refused_and
     assert_eq!((count(&seen.published), count(&seen.confirmed)), (23, 20));
     assert_eq!((count(&seen.settled), count(&seen.refused), count(&seen.given_up)), (23, 2, 1));
     assert_eq!(count(&seen.buckets), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_tells_and_counts_what_its_relay_does() {
+    let store = store();
+    commit(&store, (0..20).map(|n| envelope("k", n)).collect()).await;
+    let work = Work::new("https://shop.example/ordering", store.clone(), Dispatcher::new());
+    let bus = MemoryBus::new(TokioTimer::new());
+    let seen = Arc::new(Seen::default());
+    // Nobody takes them, so that all stay in the outbox.
+    let service = Service::new(work.clone())
+        .metrics(Arc::clone(&seen) as Arc<dyn RelayMetrics>)
+        .inspect(Duration::from_secs(1));
+    let running = service.start(&bus).await.unwrap();
+    in_time("its leases", running.relay_stats().until(|now| now.buckets == 64)).await;
+    pass(Duration::from_secs(3)).await;
+    let published = running.relay_stats().now().published;
+    assert_eq!(published, seen.published.load(Ordering::SeqCst) as u64);
+    assert!(published > 0);
+    assert_eq!((seen.waiting.load(Ordering::SeqCst), seen.buckets.load(Ordering::SeqCst)), (20, 64));
+    running.stop().await.unwrap();
+
+    let receiving = Service::new(work).without_relay().start(&bus).await.unwrap();
+    assert_eq!(receiving.relay_stats().now(), RelayCounts::default());
+    receiving.stop().await.unwrap();
 }
