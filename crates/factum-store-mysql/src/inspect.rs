@@ -6,6 +6,7 @@ use factum::{BoxError, BoxFuture, EventId, Timestamp};
 use sqlx::Row as _;
 use sqlx::mysql::MySqlConnection;
 
+use crate::pool::Held;
 use crate::texts::Texts;
 use crate::{MySql, dead_letters};
 
@@ -20,7 +21,6 @@ pub(crate) const BACKLOG: &str = "SELECT
     (SELECT count(*) FROM {p}dead_letter WHERE state = 'dead'),
     (SELECT count(*) FROM {p}dead_letter WHERE state <> 'dead')";
 
-/// Tells relays that rows may have appeared anywhere.
 pub(crate) const TURN_OVER: &str = "UPDATE {p}meta SET number = number + 1 WHERE name = 'generation'";
 
 async fn backlog(texts: &Texts, db: &mut MySqlConnection) -> Result<Backlog, BoxError> {
@@ -34,6 +34,21 @@ async fn backlog(texts: &Texts, db: &mut MySqlConnection) -> Result<Backlog, Box
     backlog.dead_letters = count(4)?;
     backlog.parked = count(5)? + backlog.outbox_parked;
     Ok(backlog)
+}
+
+impl MySql {
+    /// What was held back, or was not there, may have appeared anywhere: readers learn of it by the generation.
+    async fn acted(&self, mut held: Held, found: bool) -> Result<bool, BoxError> {
+        if found {
+            let (texts, db) = held.parts()?;
+            texts.turn_over.query().execute(db).await?;
+        }
+        self.finish(held).await?;
+        if found {
+            self.wake();
+        }
+        Ok(found)
+    }
 }
 
 impl Inspect for MySql {
@@ -51,7 +66,8 @@ impl Inspect for MySql {
         Box::pin(self.in_time(async move {
             let mut held = self.shared.own.take().await?;
             let (texts, db) = held.parts()?;
-            let oldest = dead_letters::oldest(texts, db, self.incarnation().unwrap_or_default(), most).await?;
+            let oldest =
+                dead_letters::oldest(texts, db, self.incarnation().unwrap_or_default(), most).await?;
             held.give_back();
             Ok(oldest)
         }))
@@ -70,10 +86,7 @@ impl Inspect for MySql {
                 Side::Relay => dead_letters::put_back(texts, db, source, id).await?,
                 Side::Subscription(name) => dead_letters::release(texts, db, name, source, id).await?,
             };
-            texts.turn_over.query().execute(db).await?;
-            self.finish(held).await?;
-            self.wake();
-            Ok(found)
+            self.acted(held, found).await
         }))
     }
 
@@ -88,10 +101,7 @@ impl Inspect for MySql {
             let (texts, db) = held.parts()?;
             let side = dead_letters::side_name(side);
             let found = dead_letters::remove(texts, db, side, source, id, "dead").await?;
-            texts.turn_over.query().execute(db).await?;
-            self.finish(held).await?;
-            self.wake();
-            Ok(found)
+            self.acted(held, found).await
         }))
     }
 }

@@ -5,6 +5,7 @@ use factum::{BoxError, BoxFuture, EventId, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::error::Error;
+use crate::session::Held;
 use crate::{Sqlite, dead_letters};
 
 /// What waits on the relay's side stays in the outbox, behind a dead letter of its key, or of any key if that halts.
@@ -18,12 +19,7 @@ const BACKLOG: &str = "SELECT
     (SELECT count(*) FROM factum_dead_letter WHERE state = 'dead'),
     (SELECT count(*) FROM factum_dead_letter WHERE state <> 'dead')";
 
-/// Tells relays that rows may have appeared anywhere.
-async fn turn_over(db: &mut SqliteConnection) -> Result<(), Error> {
-    let sql = "UPDATE factum_meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'";
-    sqlx::query(sql).execute(db).await?;
-    Ok(())
-}
+const TURN_OVER: &str = "UPDATE factum_meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'generation'";
 
 async fn backlog(db: &mut SqliteConnection) -> Result<Backlog, Error> {
     let row = sqlx::query(BACKLOG).fetch_one(db).await?;
@@ -36,6 +32,20 @@ async fn backlog(db: &mut SqliteConnection) -> Result<Backlog, Error> {
     backlog.dead_letters = count(4)?;
     backlog.parked = count(5)? + backlog.outbox_parked;
     Ok(backlog)
+}
+
+impl Sqlite {
+    /// What was held back, or was not there, may have appeared anywhere: readers learn of it by the generation.
+    async fn acted(&self, mut held: Held, found: bool) -> Result<bool, BoxError> {
+        if found {
+            sqlx::query(TURN_OVER).execute(held.connection()).await?;
+        }
+        Self::finish(held).await?;
+        if found {
+            self.wake();
+        }
+        Ok(found)
+    }
 }
 
 impl Inspect for Sqlite {
@@ -66,10 +76,7 @@ impl Inspect for Sqlite {
                 Side::Relay => dead_letters::put_back(db, source, id).await?,
                 Side::Subscription(name) => dead_letters::release(db, name, source, id).await?,
             };
-            turn_over(db).await?;
-            Sqlite::finish(held).await?;
-            self.wake();
-            Ok(found)
+            self.acted(held, found).await
         })
     }
 
@@ -83,10 +90,7 @@ impl Inspect for Sqlite {
             let mut held = self.write("discard a dead letter").await?;
             let side = dead_letters::side_name(side);
             let found = dead_letters::remove(held.connection(), side, source, id, "dead").await?;
-            turn_over(held.connection()).await?;
-            Sqlite::finish(held).await?;
-            self.wake();
-            Ok(found)
+            self.acted(held, found).await
         })
     }
 }
