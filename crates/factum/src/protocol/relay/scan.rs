@@ -156,8 +156,9 @@ impl Scan {
         if self.reading.is_some() || now < self.rest_until {
             return None;
         }
-        self.tail_due |= now >= self.poll_at;
-        self.begin_sweep(now);
+        let polls = !self.tail_due && now >= self.poll_at;
+        self.tail_due |= polls;
+        self.begin_sweep(now, polls);
         let (purpose, above) = self.choose(now, wanted)?;
         self.latest = purpose;
         self.reads += 1;
@@ -189,10 +190,10 @@ impl Scan {
         }
     }
 
-    fn begin_sweep(&mut self, now: Duration) {
-        // Where a read is due anyway it may as well begin at the start: with little in the outbox that costs nothing,
-        // and finds at once what became visible below the tail.
-        let due = self.tail_due || now >= self.rescan_at;
+    fn begin_sweep(&mut self, now: Duration, polls: bool) {
+        // A read that nobody waits for may as well begin at the start: with little in the outbox that costs nothing. One
+        // that was asked for must not wait behind a walk over what was deleted lately.
+        let due = polls || now >= self.rescan_at;
         if self.sweep.is_none() && due && now >= self.sweep_free_at {
             self.latest = Purpose::Tail;
             self.sweep = Some(Sweep { at: 0, until: self.tail, spent: Duration::ZERO });
