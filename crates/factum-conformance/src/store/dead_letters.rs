@@ -106,6 +106,8 @@ pub async fn a_read_tells_that_something_was_put_back_or_discarded<F: StoreFixtu
     let requeued = generation().await;
     assert!(requeued > before);
     announce(&store, &[("a", "a 3")]).await;
+    assert!(!store.requeue(&Side::Relay, HERE, &id).await.unwrap(), "it is no dead letter any more");
+    assert!(!store.discard(&Side::Relay, HERE, &id).await.unwrap());
     assert_eq!(generation().await, requeued);
     let leases = lease(&store, "one").await;
     let first = outbox(&store).await.remove(0);
