@@ -257,7 +257,7 @@ async fn nothing_is_compiled_just_in_time_unless_the_application_says_so() {
     let jit: String = asked(schema.options()).await;
     assert_eq!(jit, "off");
     let theirs = schema.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().options([("jit", "on")]);
-    let jit: String = asked(Options::connect_options(theirs).schema(&schema.name)).await;
+    let jit: String = asked(Options::with(theirs).schema(&schema.name)).await;
     assert_eq!(jit, "on");
 }
 
