@@ -1,6 +1,6 @@
 //! factum's event bus on RabbitMQ.
 //!
-//! A service publishes to a topic exchange of its own, with confirms and `mandatory`: an envelope is confirmed when
+//! A service publishes to a fanout exchange of its own, with confirms and `mandatory`: an envelope is confirmed when
 //! every queue that wants it has it on disk, and what no queue wants is unroutable, not lost. A subscription is a
 //! number of quorum queues, each with one reader at a time, and a key is always in the same one, so that its order
 //! holds across processes that come, go and die. It needs a tokio runtime, and refuses what exists with other
@@ -9,9 +9,11 @@
 //! What it makes has names that a person can predict (namespace `shop`, source `https://shop.example/ordering`,
 //! subscription `billing`): exchanges `shop.https://shop.example/ordering` and `shop`, which gets everything; queues
 //! `shop.billing.0` to `shop.billing.7`, and `shop.billing.unreadable` for messages that are no events. A program
-//! in another language publishes to the first with a routing key such as `com/example/order-placed/v1.3`: the type with
-//! `/` for each `.`, and the partition, which is the first byte of the MD5 of `partitionkey` (or else `id`), modulo 64,
-//! modulo the number of partitions. It reads by binding a queue of its own there to `com/example/order-placed/v1.*`. Attributes are headers `ce-<name>`, as in CloudEvents' other binary modes.
+//! in another language publishes to the first with a routing key such as `com.example.order-placed.v1.3`: the type and
+//! the partition, which is the first byte of the MD5 of `partitionkey` (or else `id`), modulo 64, modulo the number of
+//! partitions. It reads by binding a queue of its own there, which gets all of this service; or, for some types only, a
+//! topic exchange of its own, and to that its queue by `com.example.order-placed.v1.*`. Attributes are headers
+//! `ce-<name>`, as in CloudEvents' other binary modes.
 //!
 //! What is the broker's, and cannot be mended from here:
 //! - RabbitMQ 3.10 keeps the name of a *new* quorum queue in memory for up to three seconds. If it is killed in that

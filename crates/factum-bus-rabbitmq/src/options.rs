@@ -77,7 +77,7 @@ impl Options {
     }
 
     /// The exchange of a source, where it shall not be `<namespace>.<source>`. Its publishers and those who look for
-    /// it must be told the same. An exchange that exists must be a durable topic exchange.
+    /// it must be told the same. An exchange that exists must be a durable fanout exchange.
     pub fn exchange(mut self, source: impl Into<String>, exchange: impl Into<String>) -> Self {
         self.exchanges.insert(source.into(), exchange.into());
         self

@@ -1,6 +1,6 @@
 //! Exchanges, queues and bindings: made where they are missing, verified where they exist, never changed.
 //!
-//! A service publishes to its own topic exchange. Each of those is bound to one direct exchange of the namespace, the
+//! A service publishes to its own fanout exchange. Each of those is bound to one direct exchange of the namespace, the
 //! hub, and subscriptions bind their queues there: so a subscription gets its types from every source, also from one
 //! that appears later. AMQP cannot list anything, so what was made is noted in a queue beforehand, the registry, by
 //! which it can be found and removed again.
@@ -109,11 +109,11 @@ impl Topology {
             self.note(up, EXCHANGE, std::slice::from_ref(&name)).await?;
         }
         let channel = self.channel(up).await?;
-        self.declare_exchange(up, &channel, &name, ExchangeKind::Topic).await?;
+        self.declare_exchange(up, &channel, &name, ExchangeKind::Fanout).await?;
         let bind = channel.exchange_bind(
             self.names.hub(),
             name.clone(),
-            "#".into(),
+            "".into(),
             ExchangeBindOptions::default(),
             FieldTable::default(),
         );
@@ -238,7 +238,7 @@ impl Topology {
             if what == EXCHANGE {
                 let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
                 let (name, none) = (name.clone(), FieldTable::default());
-                channel.exchange_declare(name, ExchangeKind::Topic, options, none).await
+                channel.exchange_declare(name, ExchangeKind::Fanout, options, none).await
             } else {
                 let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
                 channel.queue_declare(name.clone(), options, FieldTable::default()).await.map(drop)

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use factum::Envelope;
 use factum::integration::{Answer, EventBus, Interest};
 use factum_bus_rabbitmq::RabbitMq;
 use factum_conformance::service;
@@ -211,7 +212,7 @@ async fn what_is_no_event_is_set_aside_and_holds_nothing_up() {
     assert_eq!(publish_one(&bus, envelope("1", "k")).await, Answer::Confirmed);
     let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let (exchange, key) = (format!("{}.{SOURCE}", namespace.name), format!("{}.1", TYPE.replace('.', "/")));
+    let (exchange, key) = (format!("{}.{SOURCE}", namespace.name), format!("{TYPE}.1"));
     let (options, none) = (lapin::options::BasicPublishOptions::default(), lapin::BasicProperties::default());
     channel
         .basic_publish(exchange.as_str().into(), key.as_str().into(), options, b"garbage", none)
@@ -243,6 +244,42 @@ async fn what_is_no_event_is_set_aside_and_holds_nothing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_program_takes_the_types_it_wants_of_one_service_by_a_topic_exchange_of_its_own() {
+    const NAME: &str =
+        "another_program_takes_the_types_it_wants_of_one_service_by_a_topic_exchange_of_its_own";
+    let Some(url) = service::RABBITMQ.url_or_skip(NAME) else { return };
+    let namespace = Namespace::new();
+    let bus = namespace.options().connect().await.unwrap();
+    let _consumer = subscribe(&bus, "s").await.unwrap();
+    assert_eq!(publish_one(&bus, envelope("before", "k")).await, Answer::Confirmed);
+    let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let name = |what: &str| lapin::types::ShortString::from(format!("{}-{what}", namespace.name));
+    let passing = lapin::options::ExchangeDeclareOptions { auto_delete: true, ..Default::default() };
+    let kind = lapin::ExchangeKind::Topic;
+    channel.exchange_declare(name("some"), kind, passing, Default::default()).await.unwrap();
+    let service = format!("{}.{SOURCE}", namespace.name).into();
+    let (bind, none) = (lapin::options::ExchangeBindOptions::default(), lapin::types::FieldTable::default());
+    channel.exchange_bind(name("some"), service, "".into(), bind, none.clone()).await.unwrap();
+    let own = lapin::options::QueueDeclareOptions { exclusive: true, ..Default::default() };
+    channel.queue_declare(name("own"), own, none.clone()).await.unwrap();
+    let pattern = "com.example.shop.order-cancelled.v1.*".into();
+    channel.queue_bind(name("own"), name("some"), pattern, Default::default(), none).await.unwrap();
+    let cancelled =
+        |id: &str| Envelope { r#type: "com.example.shop.order-cancelled.v1".into(), ..envelope(id, "k") };
+    let elsewhere = Envelope { source: "https://shop.example/returns".into(), ..cancelled("elsewhere") };
+    assert_eq!(publish_one(&bus, elsewhere).await, Answer::Unroutable);
+    assert_eq!(publish_one(&bus, envelope("placed", "k")).await, Answer::Confirmed);
+    assert_eq!(publish_one(&bus, cancelled("cancelled")).await, Answer::Confirmed);
+    let get = || channel.basic_get(name("own"), lapin::options::BasicGetOptions { no_ack: true });
+    let message = get().await.unwrap().unwrap();
+    let id = message.properties.headers().as_ref().unwrap().inner().get("ce-id").cloned();
+    assert_eq!(id, Some(lapin::types::AMQPValue::LongString("cancelled".into())));
+    assert!(get().await.unwrap().is_none());
+    connection.close(200, "done".into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_exists_with_other_settings_is_told_and_left_as_it_is() {
     const NAME: &str = "what_exists_with_other_settings_is_told_and_left_as_it_is";
     if service::RABBITMQ.url_or_skip(NAME).is_none() {
@@ -261,9 +298,9 @@ async fn what_exists_with_other_settings_is_told_and_left_as_it_is() {
     let url = service::RABBITMQ.url();
     let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let name = format!("{}-fanout", namespace.name);
+    let name = format!("{}-topic", namespace.name);
     let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let kind = lapin::ExchangeKind::Fanout;
+    let kind = lapin::ExchangeKind::Topic;
     channel.exchange_declare(name.as_str().into(), kind, durable, Default::default()).await.unwrap();
     let mapped = namespace.options().exchange(SOURCE, &*name).connect().await.unwrap();
     let answers = Answers::default();
