@@ -57,7 +57,7 @@ impl Options {
             queue_kind: QueueKind::default(),
             partitions: 8,
             prefetch: 128,
-            channels: 4,
+            channels: 8,
             in_flight: 4_096,
             in_flight_bytes: 16 << 20,
             data_bytes_max: Envelope::DATA_BYTES_MAX,
@@ -104,7 +104,8 @@ impl Options {
         self
     }
 
-    /// Over how many channels it publishes, 1 to 64; 4 by default. A key always takes the same one.
+    /// Over how many channels it publishes, 1 to 64; 8 by default. A partition always takes the same one, and more than
+    /// there are partitions are of no use.
     pub fn channels(mut self, channels: usize) -> Self {
         self.channels = channels;
         self

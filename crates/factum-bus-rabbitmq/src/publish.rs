@@ -101,10 +101,11 @@ impl Publisher {
     }
 
     fn hand_over(&self, envelope: Envelope, exchange: ShortString, pending: Pending) {
-        let bucket = envelope.bucket();
-        let routing_key = routing_key(&envelope.r#type, bucket % self.partitions);
-        // A lane that has ended drops it, which is an answer as well.
-        if let Some(lane) = self.lanes.get(usize::from(bucket) % self.lanes.len().max(1)) {
+        let partition = envelope.bucket() % self.partitions;
+        let routing_key = routing_key(&envelope.r#type, partition);
+        // By partition, so that a lane's confirmations come in the order of one queue: the broker then sends one for
+        // many. A lane that has ended drops it, which is an answer as well.
+        if let Some(lane) = self.lanes.get(usize::from(partition) % self.lanes.len().max(1)) {
             let _ = lane.send(Item { envelope, exchange, routing_key, pending });
         }
     }
