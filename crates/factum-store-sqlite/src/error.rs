@@ -99,6 +99,10 @@ const LOCKED: i32 = 6;
 /// `SQLITE_IOERR`: the disk did not do what it was told.
 const IO: i32 = 10;
 
+/// `SQLITE_NOMEM`, `SQLITE_FULL` and `SQLITE_CANTOPEN`, which is also what SQLite says where a process has too many files
+/// open: the machine is short of something.
+const SHORT: [i32; 3] = [7, 13, 14];
+
 /// The primary result code, where SQLite answered at all.
 fn code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
@@ -107,6 +111,12 @@ fn code(error: &sqlx::Error) -> Option<i32> {
 
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(BUSY | LOCKED))
+}
+
+/// Whether a new attempt may find it otherwise: as with an outage, a failure of the disk is nobody's fault who waits.
+fn is_transient(error: &sqlx::Error) -> bool {
+    let passes = |code| code == IO || SHORT.contains(&code);
+    is_busy(error) || matches!(error, sqlx::Error::WorkerCrashed) || code(error).is_some_and(passes)
 }
 
 /// Whether the connection gave no answer that says whether a commit happened. What sqlx refuses before it asks SQLite,
@@ -119,7 +129,7 @@ pub(crate) fn is_unanswered(error: &sqlx::Error) -> bool {
 
 pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
     if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-        return (is_busy(error) || matches!(error, sqlx::Error::WorkerCrashed)).then_some(Sort::Transient);
+        return is_transient(error).then_some(Sort::Transient);
     }
     match error.downcast_ref()? {
         Error::WriterHeld { .. } | Error::FileHeld { .. } | Error::ReadersHeld { .. } => {
@@ -172,9 +182,25 @@ mod tests {
         }
     }
 
+    fn coded(code: i32) -> sqlx::Error {
+        sqlx::Error::Database(Box::new(Coded(code)))
+    }
+
+    #[test]
+    fn f_38_errors_are_sorted_by_their_code_alone() {
+        let [busy_snapshot, fsync, out_of_files] = [5 | 2 << 8, 10 | 4 << 8, 14];
+        for code in [5, 6, 7, 10, 13, busy_snapshot, fsync, out_of_files] {
+            assert_eq!(sort(&coded(code)), Some(Sort::Transient), "{code}");
+        }
+        let [error, read_only, corrupt, too_big, constraint, unique] = [1, 8, 11, 18, 19, 19 | 8 << 8];
+        for code in [error, read_only, corrupt, too_big, constraint, unique] {
+            assert_eq!(sort(&coded(code)), None, "{code}");
+        }
+    }
+
     #[test]
     fn nobody_knows_of_a_commit_that_the_disk_did_not_take() {
-        let unanswered = |code| is_unanswered(&sqlx::Error::Database(Box::new(Coded(code))));
+        let unanswered = |code| is_unanswered(&coded(code));
         let fsync = 10 | 4 << 8;
         assert!(unanswered(10) && unanswered(fsync));
         let [full, constraint, busy] = [13, 19, 5];

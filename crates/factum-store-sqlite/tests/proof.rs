@@ -153,6 +153,7 @@ async fn a_disk_that_is_full_at_the_outbox_rolls_everything_back() {
     }
     let error = uow.save_changes().await.unwrap_err();
     assert!(matches!(error, factum::Error::Store(_)), "{error}");
+    assert_eq!(error.sort::<Sqlite>(), Sort::Transient);
     assert_eq!(file.counts().await, (0, 0));
 }
 
