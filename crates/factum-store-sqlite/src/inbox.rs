@@ -201,7 +201,7 @@ impl InboxStore for Sqlite {
         most: usize,
     ) -> BoxFuture<'a, Result<Vec<Waiting>, BoxError>> {
         Box::pin(async move {
-            let mut held = self.shared.readers.take().await?;
+            let mut held = self.shared.own_reader.take().await?;
             Ok(dead_letters::released(held.connection(), subscription, most).await?)
         })
     }
@@ -221,7 +221,7 @@ impl InboxStore for Sqlite {
 
     fn halted<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<bool, BoxError>> {
         Box::pin(async move {
-            let mut held = self.shared.readers.take().await?;
+            let mut held = self.shared.own_reader.take().await?;
             Ok(dead_letters::halted(held.connection(), subscription).await?)
         })
     }

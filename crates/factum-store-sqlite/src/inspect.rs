@@ -51,14 +51,14 @@ impl Sqlite {
 impl Inspect for Sqlite {
     fn backlog<'a>(&'a self) -> BoxFuture<'a, Result<Backlog, BoxError>> {
         Box::pin(async move {
-            let mut held = self.shared.readers.take().await?;
+            let mut held = self.shared.own_reader.take().await?;
             Ok(backlog(held.connection()).await?)
         })
     }
 
     fn dead_letters<'a>(&'a self, most: usize) -> BoxFuture<'a, Result<Vec<DeadLetter>, BoxError>> {
         Box::pin(async move {
-            let mut held = self.shared.readers.take().await?;
+            let mut held = self.shared.own_reader.take().await?;
             Ok(dead_letters::oldest(held.connection(), &self.shared.incarnation, most).await?)
         })
     }

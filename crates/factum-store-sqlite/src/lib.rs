@@ -56,7 +56,10 @@ pub struct Sqlite {
 #[derive(Debug)]
 struct Shared {
     writer: Writer,
+    /// The application's, whose snapshots may stay open for long.
     readers: Readers,
+    /// For the single queries of relays, subscriptions and tools.
+    own_reader: Readers,
     incarnation: Arc<str>,
     hint: Hint,
     texts: Texts,
@@ -88,6 +91,7 @@ impl Sqlite {
         let shared = Shared {
             writer,
             readers: Readers::new(options.reader(), options.reader_count(), options.wait_limit()),
+            own_reader: Readers::new(options.reader(), 1, options.wait_limit()),
             incarnation,
             hint: Hint::default(),
             texts: Texts { append: ByRows::new(outbox::append_text) },

@@ -189,7 +189,7 @@ impl OutboxStore for Sqlite {
 
     fn read<'a>(&'a self, read: Read) -> BoxFuture<'a, Result<Found, BoxError>> {
         Box::pin(async move {
-            let mut held = self.shared.readers.take().await?;
+            let mut held = self.shared.own_reader.take().await?;
             let query = sqlx::query(READ)
                 .bind(read.above)
                 .bind(read.buckets.bits().cast_signed())

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use factum::integration::Inspect as _;
+use factum::port::{BucketSet, InboxStore as _, OutboxStore as _, Read};
 use factum::unit_of_work::Context;
 use factum::{BoxError, Dispatcher, Sort, UnitOfWork};
 use factum_store_sqlite::{Error, Sqlite, Synchronous};
@@ -104,6 +105,20 @@ async fn readers_wait_for_no_writer_and_see_a_snapshot() {
     assert!(matches!(source_of(&error), Error::ReadersHeld { readers: 1, .. }), "{error}");
     drop(reader);
     another.connection().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_relay_reads_while_units_of_work_have_every_reader() {
+    let file = File::new();
+    let store = impatient(&file).await;
+    let work = work(&store, Dispatcher::new());
+    write_note::<File>(&work, "first").await.unwrap();
+    let mut reader = work.read().await.unwrap();
+    reader.connection().await.unwrap();
+    assert_eq!(store.backlog().await.unwrap().outbox, 1);
+    let all = Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 9, bytes_max: 1 << 20 };
+    assert_eq!(store.read(all).await.unwrap().rows.len(), 1);
+    assert!(!store.halted("copies").await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
