@@ -31,6 +31,7 @@ mod session;
 mod texts;
 mod to_the_end;
 mod transaction;
+mod turns;
 mod writer;
 
 use std::path::Path;

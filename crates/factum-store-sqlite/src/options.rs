@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::Sqlite;
 use crate::error::Error;
-use crate::writer::TURN;
+use crate::writer::STEP;
 
 /// The writer's page cache, as SQLite wants it: negative is KiB. 16 MiB keep the pages that a busy outbox, inbox and
 /// document table touch again and again.
@@ -98,7 +98,7 @@ impl Options {
             .pragma("temp_store", "memory")
             .pragma("cache_size", CACHE_KIB)
             .statement_cache_capacity(STATEMENTS_KEPT)
-            .busy_timeout(TURN.min(self.wait))
+            .busy_timeout(STEP)
     }
 
     /// Opened read-only, so that no `PRAGMA` of the application makes it a second writer.

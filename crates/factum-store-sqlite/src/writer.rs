@@ -1,10 +1,10 @@
 //! The one connection of this process that writes, and who holds it.
 //!
 //! SQLite has one writer for a file. Inside the process those who wait for it queue fairly, and learn whom they waited
-//! for; between processes SQLite polls, so here too, in short turns that somebody may stop waiting in.
+//! for; between processes they poll, in short steps that somebody may stop waiting in, and take [turns](crate::turns).
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -12,9 +12,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, is_busy};
 use crate::session::{Begin, Held, Session};
+use crate::turns::Turns;
 
-/// How long one turn of waiting for another process keeps the connection's thread busy.
-pub(crate) const TURN: Duration = Duration::from_millis(100);
+/// How long SQLite waits by itself for another process, and keeps the connection's thread busy: it asks twice.
+pub(crate) const STEP: Duration = Duration::from_millis(1);
 
 /// Who was lent the writer last, and when.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ struct Holder {
 pub(crate) struct Writer {
     slot: Arc<tokio::sync::Mutex<Option<Session>>>,
     holder: Mutex<Holder>,
+    turns: OnceLock<Turns>,
     options: SqliteConnectOptions,
     file: PathBuf,
     wait: Duration,
@@ -38,6 +40,7 @@ impl Writer {
         Self {
             slot: Arc::default(),
             holder: Mutex::new(Holder { who: "nobody".into(), since: Instant::now() }),
+            turns: OnceLock::new(),
             file: options.get_filename().to_path_buf(),
             options,
             wait,
@@ -49,16 +52,30 @@ impl Writer {
         let began = Instant::now();
         let slot = self.lock(who).await?;
         let mut held = Held::take(slot, None, &self.options, self.wait).await?;
+        let mut turn = self.turns.get_or_init(|| Turns::of(&self.file)).wait(Instant::now());
         loop {
-            match held.begin(Begin::Write).await {
-                Ok(()) => return Ok(held),
-                Err(error) if is_busy(&error) && began.elapsed() < self.wait => {}
-                Err(source) if is_busy(&source) => {
-                    return Err(Error::FileHeld { file: self.file.clone(), waited: began.elapsed(), source });
+            let is_last = began.elapsed() >= self.wait;
+            if turn.may_begin(Instant::now()) || is_last {
+                match held.begin(Begin::Write).await {
+                    Ok(()) => break,
+                    Err(error) if is_busy(&error) && !is_last => turn.refused(Instant::now()),
+                    Err(source) if is_busy(&source) => {
+                        return Err(Error::FileHeld {
+                            file: self.file.clone(),
+                            waited: began.elapsed(),
+                            source,
+                        });
+                    }
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => return Err(error.into()),
+            }
+            match turn.pause(Instant::now()) {
+                Duration::ZERO => {}
+                pause => tokio::time::sleep(pause).await,
             }
         }
+        turn.begun(Instant::now());
+        Ok(held)
     }
 
     pub(crate) fn file(&self) -> &Path {

@@ -2,8 +2,9 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use factum::integration::Inspect as _;
 use factum::port::{BucketSet, InboxStore as _, OutboxStore as _, Read};
@@ -150,6 +151,48 @@ async fn f_31_two_handles_write_to_one_file_and_nobody_sees_busy() {
     }
     let all = 4 * EACH as i64;
     assert_eq!(file.counts().await, (all, all));
+}
+
+/// Whether the one that waits is there before the one that begins again. Two handles take turns as two processes do.
+async fn the_one_that_waits_goes_first(file: &File, stores: &[Sqlite; 2]) -> bool {
+    let [ours, theirs] = stores.each_ref().map(|store| work(store, Dispatcher::new()));
+    let went = Arc::new(AtomicU32::new(0));
+    let mut uow = ours.begin().await.unwrap();
+    uow.connection().await.unwrap();
+    let waiting = tokio::spawn({
+        let went = Arc::clone(&went);
+        async move {
+            let mut uow = theirs.begin().await.unwrap();
+            uow.connection().await.unwrap();
+            went.fetch_add(1, Ordering::SeqCst);
+            uow.roll_back().await;
+        }
+    });
+    // For so long nobody may begin again and again.
+    let over = Instant::now() + Duration::from_millis(100);
+    while Instant::now() < over || !file.somebody_is_next() {
+        tokio::task::yield_now().await;
+    }
+    uow.roll_back().await;
+    let mut again = ours.begin().await.unwrap();
+    again.connection().await.unwrap();
+    let first = went.load(Ordering::SeqCst) == 1;
+    again.roll_back().await;
+    waiting.await.unwrap();
+    first
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_31_who_begins_again_at_once_lets_another_process_go_first() {
+    const ROUNDS: usize = 9;
+    let file = File::new();
+    let stores = [file.store().await, file.open().await];
+    let mut first = 0;
+    for _ in 0..ROUNDS {
+        first += usize::from(the_one_that_waits_goes_first(&file, &stores).await);
+    }
+    // A machine that is busy elsewhere may keep who is next from its turn until courtesy ends.
+    assert!(first > ROUNDS / 2, "{first} of {ROUNDS}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

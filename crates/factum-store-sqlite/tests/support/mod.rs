@@ -50,6 +50,12 @@ impl File {
         Sqlite::options(self.path()).synchronous(Synchronous::Off).open().await.unwrap()
     }
 
+    /// Whether a process waits for another one's transaction to end.
+    pub(crate) fn somebody_is_next(&self) -> bool {
+        let turn = std::fs::File::open(self.path().with_extension("db-turn")).unwrap();
+        matches!(turn.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+    }
+
     /// A connection that has nothing to do with a store.
     pub(crate) async fn look(&self) -> SqliteConnection {
         let options =

@@ -33,7 +33,7 @@ pub(super) async fn clean_up(site: &Site) -> Result<Removed, Failure> {
 pub(super) fn from_folder(folder: &Path) -> Result<Vec<String>, Failure> {
     let mut removed = Vec::new();
     for name in NAMES {
-        for ending in ["db", "db-wal", "db-shm"] {
+        for ending in ["db", "db-wal", "db-shm", "db-turn"] {
             let path = folder.join(name).with_extension(ending);
             match fs::remove_file(&path) {
                 Ok(()) => removed.push(format!("file {}", path.display())),
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn only_the_files_of_the_services_are_removed_from_a_folder() {
         let folder = tempfile::tempdir().unwrap();
-        for file in ["ordering.db", "ordering.db-wal", "mine.db", "ordering.txt"] {
+        for file in ["ordering.db", "ordering.db-turn", "mine.db", "ordering.txt"] {
             fs::write(folder.path().join(file), "x").unwrap();
         }
         let removed = Removed(from_folder(folder.path()).unwrap()).to_string();
