@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
 use crate::error::{Error, code};
@@ -104,9 +104,8 @@ pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
     schema::check_server(db.server_version_num().unwrap_or(u32::MAX))?;
     let setting = look(&mut db, chosen, way.pooled).await?;
     let _ = db.close().await;
-    let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).acquire_timeout(options.wait);
-    let [listening, telling] = [0, 1].map(|_| single.clone().connect_lazy_with(way.options.clone()));
     let pooled = way.pooled;
+    let line = way.options.clone();
     let connections = usize::try_from(options.connections).unwrap_or(usize::MAX);
     let sessions = Sessions::new(way.options, connections, options.wait, setting.manners);
     let channel = setting.names.channel();
@@ -114,7 +113,7 @@ pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
         sessions,
         Texts::new(&setting.names, options.isolation, setting.manners),
         setting.incarnation.map(Arc::from),
-        crate::wake::Wake::new(listening, telling, channel, pooled),
+        crate::wake::Wake::new(line, options.wait, channel, pooled),
     );
     Ok(Postgres { shared: Arc::new(shared), seen: factum::port::Seen::default() })
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use factum::port::Hint;
-use sqlx::postgres::{PgListener, PgPool};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Row as _};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -22,15 +22,14 @@ const PAUSE: Duration = Duration::from_millis(25);
 const AGAIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// A listener that has heard nothing for so long asks whether anybody is there.
+/// A listener that has heard nothing for so long asks whether anybody is there; no answer is waited for longer.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Two tasks, each begun when it is first needed, ended with the store.
 #[derive(Debug)]
 pub(crate) struct Wake {
-    /// One connection each, opened when it is needed.
-    listening: PgPool,
-    telling: PgPool,
+    /// For a connection each, opened when it is needed.
+    line: Line,
     channel: Arc<str>,
     /// Behind a pooler that shares sessions nobody can listen.
     deaf: bool,
@@ -38,6 +37,22 @@ pub(crate) struct Wake {
     /// The session that tells others: what it says need not be told to this process.
     own: Arc<AtomicI32>,
     tasks: [OnceLock<Task>; 2],
+}
+
+/// How to get a connection, and how long to wait for one.
+#[derive(Clone, Debug)]
+struct Line {
+    options: PgConnectOptions,
+    wait: Duration,
+}
+
+impl Line {
+    /// A pool for a single listener, which sqlx wants: what a pool takes back it talks to first, and where nobody answers
+    /// that never ends.
+    fn single(&self) -> PgPool {
+        let single = PgPoolOptions::new().max_connections(1).max_lifetime(None).acquire_timeout(self.wait);
+        single.connect_lazy_with(self.options.clone())
+    }
 }
 
 /// Ends with the store.
@@ -51,10 +66,9 @@ impl Drop for Task {
 }
 
 impl Wake {
-    pub(crate) fn new(listening: PgPool, telling: PgPool, channel: String, deaf: bool) -> Self {
+    pub(crate) fn new(options: PgConnectOptions, wait: Duration, channel: String, deaf: bool) -> Self {
         Self {
-            listening,
-            telling,
+            line: Line { options, wait },
             channel: channel.into(),
             deaf,
             tell: Arc::default(),
@@ -70,12 +84,12 @@ impl Wake {
         }
         let [listening, _] = &self.tasks;
         let begin = || {
-            let (pool, channel) = (self.listening.clone(), Arc::clone(&self.channel));
-            (pool, channel, Arc::clone(hint), Arc::clone(&self.own))
+            let (line, channel) = (self.line.clone(), Arc::clone(&self.channel));
+            (line, channel, Arc::clone(hint), Arc::clone(&self.own))
         };
         start(listening, || {
-            let (pool, channel, hint, own) = begin();
-            listen(pool, channel, hint, own)
+            let (line, channel, hint, own) = begin();
+            listen(line, channel, hint, own)
         });
     }
 
@@ -83,12 +97,7 @@ impl Wake {
     pub(crate) fn tell(&self) {
         let [_, telling] = &self.tasks;
         start(telling, || {
-            tell(
-                self.telling.clone(),
-                Arc::clone(&self.channel),
-                Arc::clone(&self.tell),
-                Arc::clone(&self.own),
-            )
+            tell(self.line.clone(), Arc::clone(&self.channel), Arc::clone(&self.tell), Arc::clone(&self.own))
         });
         self.tell.notify_one();
     }
@@ -102,10 +111,10 @@ fn start<F: Future<Output = ()> + Send + 'static>(task: &OnceLock<Task>, work: i
     }
 }
 
-async fn listen(pool: PgPool, channel: Arc<str>, hint: Arc<Hint>, own: Arc<AtomicI32>) {
+async fn listen(line: Line, channel: Arc<str>, hint: Arc<Hint>, own: Arc<AtomicI32>) {
     let mut pause = AGAIN;
     loop {
-        match hear(&pool, &channel, &hint, &own, &mut pause).await {
+        match hear(&line.single(), &channel, &hint, &own, &mut pause).await {
             Ok(never) => match never {},
             Err(error) => tracing::debug!(%error, "listening for commits of other processes was interrupted"),
         }
@@ -144,16 +153,33 @@ async fn hear(
     }
 }
 
-async fn tell(pool: PgPool, channel: Arc<str>, asked: Arc<Notify>, own: Arc<AtomicI32>) {
+async fn tell(line: Line, channel: Arc<str>, asked: Arc<Notify>, own: Arc<AtomicI32>) {
     // In one flight, for poolers; the channel is made of checked names.
     let sql: Arc<str> = format!("SELECT pg_notify('{channel}', ''), pg_backend_pid()").into();
+    let mut open = None;
     loop {
         asked.notified().await;
-        let told = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&sql))).fetch_one(&pool).await;
-        match told.and_then(|row| row.try_get(1)) {
-            Ok(pid) => own.store(pid, Ordering::Relaxed),
-            Err(error) => tracing::debug!(%error, "other processes were not told of a commit"),
+        match timeout(SILENCE_MAX, say(&mut open, &line, &sql)).await {
+            Ok(Ok(pid)) => own.store(pid, Ordering::Relaxed),
+            Ok(Err(error)) => tracing::debug!(%error, "other processes were not told of a commit"),
+            Err(_) => tracing::debug!("other processes were not told of a commit: nobody answers"),
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Says it, and answers by which session. A connection is kept only if it has answered; one that broke while it lay idle
+/// is replaced.
+async fn say(open: &mut Option<PgConnection>, line: &Line, sql: &Arc<str>) -> Result<i32, sqlx::Error> {
+    let say = || sqlx::raw_sql(AssertSqlSafe(Arc::clone(sql)));
+    if let Some(mut db) = open.take()
+        && let Ok(row) = say().fetch_one(&mut db).await
+    {
+        *open = Some(db);
+        return row.try_get(1);
+    }
+    let mut db = line.options.connect().await?;
+    let row = say().fetch_one(&mut db).await?;
+    *open = Some(db);
+    row.try_get(1)
 }

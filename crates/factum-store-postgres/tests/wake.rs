@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use factum::Dispatcher;
 use factum::port::OutboxStore as _;
+use factum_launcher::{Proxy, Way};
 use factum_store_postgres::Postgres;
 use sqlx::postgres::PgListener;
 use support::{LONG, Schema, run, scalar, work, write_note};
@@ -66,6 +67,62 @@ async fn f_34_a_listener_that_was_cut_off_listens_again_and_gives_a_hint() {
         hinted(&here).await;
         listener(&schema, pid).await;
     }
+}
+
+/// Waits for it while seconds pass quickly, by the clock of this process alone.
+async fn later<T>(awaited: impl Future<Output = T>) -> T {
+    let mut awaited = std::pin::pin!(awaited);
+    for _ in 0..60 {
+        if let Ok(done) = tokio::time::timeout(Duration::from_millis(10), &mut awaited).await {
+            return done;
+        }
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::resume();
+    }
+    panic!("not within a minute");
+}
+
+/// As behind a firewall that has forgotten the connection: nothing is heard on it, not even its end.
+#[tokio::test]
+async fn f_34_a_listener_that_is_swallowed_is_given_up() {
+    let Some(schema) = Schema::new("f_34_a_listener_that_is_swallowed_is_given_up").await else { return };
+    schema.options().migrate().await.unwrap();
+    let proxy = Proxy::to(support::address(&schema.url)).await.unwrap();
+    let here = schema.options_at(&proxy.instead_of(&schema.url)).connect().await.unwrap();
+    hinted(&here).await;
+    let pid = listener(&schema, 0).await;
+    let passed = proxy.counts();
+    proxy.swallow(Way::ToClient, true);
+    run(&mut schema.look().await, &format!("NOTIFY \"{}_factum_outbox\"", schema.name)).await;
+    tokio::time::timeout(LONG, proxy.until(|counts| counts.swallowed > passed.swallowed))
+        .await
+        .expect("it is lost");
+    proxy.heal();
+    // It hears nothing for so long, asks, and gets no answer for as long.
+    later(here.hint()).await;
+    listener(&schema, pid).await;
+}
+
+#[tokio::test]
+async fn f_34_who_tells_others_and_gets_no_answer_tells_them_on_another_connection() {
+    let name = "f_34_who_tells_others_and_gets_no_answer_tells_them_on_another_connection";
+    let Some(schema) = Schema::new(name).await else { return };
+    schema.options().migrate().await.unwrap();
+    let proxy = Proxy::to(support::address(&schema.url)).await.unwrap();
+    let store = schema.options_at(&proxy.instead_of(&schema.url)).connect().await.unwrap();
+    let mut listening = PgListener::connect(&schema.url).await.unwrap();
+    listening.listen(&format!("{}_factum_outbox", schema.name)).await.unwrap();
+    store.wake();
+    let told = tokio::time::timeout(LONG, listening.recv()).await.expect("others are told").unwrap();
+    let passed = proxy.counts();
+    proxy.swallow(Way::ToClient, true);
+    store.wake();
+    let lost = proxy.until(|counts| counts.swallowed > passed.swallowed);
+    tokio::time::timeout(LONG, lost).await.expect("the answer is lost");
+    proxy.heal();
+    store.wake();
+    later(async { while listening.recv().await.unwrap().process_id() == told.process_id() {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
