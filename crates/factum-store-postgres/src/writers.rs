@@ -374,6 +374,23 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_that_two_reads_saw_under_two_names_is_read_for_from_where_it_began() {
+        let mut reads = Reads::new();
+        for last in [10, 10, 10, 20] {
+            reads.read(last, &[]);
+        }
+        let early = reads.plan(i64::MAX);
+        reads.read(30, &[]);
+        let late = reads.plan(i64::MAX);
+        reads.shows(&early, 20, false, &["3/7"]);
+        reads.shows(&late, 30, false, &["-1/99"]);
+        for _ in 0..4 {
+            reads.read(30, &["-1/99"]);
+        }
+        assert_eq!(reads.plan(30).begin, 10);
+    }
+
+    #[test]
     fn several_reads_on_their_way_take_no_writer_for_gone_that_they_did_not_know() {
         let mut reads = Reads::new();
         reads.read(10, &[]);

@@ -59,6 +59,28 @@ async fn f_20_a_row_that_commits_late_is_not_passed_over() {
     assert!(reader.ids().await.is_empty());
 }
 
+/// By its rows or by its bytes.
+#[tokio::test]
+async fn f_20_what_a_read_left_out_because_it_was_full_is_shown_by_the_next() {
+    let name = "f_20_what_a_read_left_out_because_it_was_full_is_shown_by_the_next";
+    for (rows_max, bytes_max) in [(1, 64 << 20), (10_000, 1)] {
+        let Some(schema) = Schema::new(name).await else { return };
+        let mut reader = Reader::new(&schema.store().await);
+        let mut slow = begin(&schema).await;
+        for n in 0..5 {
+            plain_insert(&mut slow, &format!("slow {n}"), "a").await;
+        }
+        plain_insert(&mut schema.look().await, "fast", "b").await;
+        assert_eq!(reader.ids().await, ["fast"]);
+        assert!(reader.ids().await.is_empty());
+        run(&mut slow, "COMMIT").await;
+        (reader.read.rows_max, reader.read.bytes_max) = (rows_max, bytes_max);
+        for n in 0..5 {
+            assert_eq!(reader.ids().await, [format!("slow {n}")]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn f_20_an_old_writer_is_not_read_for_and_not_passed_over_either() {
     let name = "f_20_an_old_writer_is_not_read_for_and_not_passed_over_either";
