@@ -6,6 +6,7 @@ mod fixture;
 mod support;
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use factum::port::OutboxStore as _;
 use factum_launcher::{PgBouncer, Postgres, or_skip};
@@ -58,6 +59,9 @@ async fn f_36_a_pooler_is_found_out_and_nobody_listens_behind_one() {
     assert!(store.is_pooled());
     store.wake();
     store.hint().await;
+    // Who has begun to listen gives another.
+    let another = tokio::time::timeout(Duration::from_millis(500), store.hint()).await;
+    assert!(another.is_err(), "somebody listens");
     plain_insert(&mut schema.look().await, "from outside", "a").await;
     assert_eq!(ids(&store.read(all_above(0)).await.unwrap()), ["from outside"]);
 }
