@@ -6,11 +6,11 @@ mod support;
 use std::time::Duration;
 
 use factum::Dispatcher;
-use factum::port::OutboxStore as _;
+use factum::port::{FailedTry, OutboxStore as _, Settlement};
 use factum_store_postgres::{Error, Options, Postgres};
 use sqlx::Connection as _;
 use support::{
-    Schema, all_above, assert_works, envelope, lease_all, plain_insert, run, scalar, work, write_note,
+    LONG, Schema, all_above, assert_works, envelope, lease_all, plain_insert, run, scalar, work, write_note,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +175,10 @@ async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
     early.time = factum::Timestamp::from_micros(-1);
     store.append(&mut schema.look().await, &[early.clone()]).await.unwrap();
     let before = now();
-    plain_insert(&mut schema.look().await, "plain", "key").await;
+    let mut client = schema.look().await;
+    // Not every client says UTC as sqlx does.
+    run(&mut client, "SET timezone = 'Asia/Kolkata'; SET datestyle = 'SQL, DMY'").await;
+    plain_insert(&mut client, "plain", "key").await;
     let found = store.read(all_above(0)).await.unwrap();
     assert_eq!((found.rows.len(), found.rows[20].envelope.time), (22, early.time));
     let told = found.rows[21].envelope.time.as_micros();
@@ -185,7 +188,7 @@ async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
     let seqs: Vec<_> = found.rows.iter().map(|row| row.seq).collect();
     let writing = work(&store, Dispatcher::new());
     for seqs in seqs.chunks(2) {
-        let settlement = factum::port::Settlement { confirmed: seqs.to_vec(), ..Default::default() };
+        let settlement = Settlement { confirmed: seqs.to_vec(), ..Settlement::default() };
         let id = format!("beside {}", seqs[0]);
         let (settled, read, written) = tokio::join!(
             store.settle("relay", &leases, &settlement),
@@ -197,6 +200,48 @@ async fn f_38_f_39_what_a_database_does_by_default_changes_nothing() {
         written.unwrap();
     }
     assert_works(&schema, &writing, "afterwards").await;
+}
+
+/// Does something that has to wait for a change of another session, which commits then.
+async fn overtaken<T>(schema: &Schema, change: &str, work: impl Future<Output = T>) -> T {
+    let mut other = schema.look().await;
+    run(&mut other, &format!("BEGIN; {change}")).await;
+    let mut db = schema.look().await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let overtake = async {
+        while scalar(&mut db, waiting).await == 0 {}
+        run(&mut other, "COMMIT").await;
+    };
+    let both = tokio::time::timeout(LONG, async { tokio::join!(work, overtake).0 });
+    both.await.expect("it waits for the other")
+}
+
+/// A serialisable one would fail.
+#[tokio::test]
+async fn f_38_who_is_overtaken_by_a_change_goes_on_with_what_it_finds() {
+    let name = "f_38_who_is_overtaken_by_a_change_goes_on_with_what_it_finds";
+    let Some(outer) = Schema::new(name).await else { return };
+    let (_database, url) = Database::new(&outer, &["default_transaction_isolation = 'serializable'"]).await;
+    let schema = Schema::at(&url).await;
+    let store = schema.store().await;
+    let mut uow = work(&store, Dispatcher::new()).begin().await.unwrap();
+    let level: String = sqlx::query_scalar("SHOW transaction_isolation")
+        .fetch_one(uow.connection().await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(level, "read committed");
+    drop(uow);
+    plain_insert(&mut schema.look().await, "plain", "key").await;
+    let last = store.read(all_above(0)).await.unwrap().rows[0].seq;
+    let change = "UPDATE factum_lease SET lasts = lasts";
+    let leases = overtaken(&schema, change, lease_all(&store, "relay")).await.leases;
+    let change = "UPDATE factum_outbox SET reason = 'none'";
+    let failed = FailedTry { seq: last, attempts: 1, again_after: Duration::ZERO, reason: "no".into() };
+    let settlement = Settlement { failed: vec![failed], ..Settlement::default() };
+    assert_eq!(overtaken(&schema, change, store.settle("relay", &leases, &settlement)).await.unwrap(), 1);
+    let settlement = Settlement { confirmed: vec![last], ..Settlement::default() };
+    assert_eq!(overtaken(&schema, change, store.settle("relay", &leases, &settlement)).await.unwrap(), 1);
 }
 
 fn now() -> i64 {
