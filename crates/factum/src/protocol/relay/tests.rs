@@ -195,14 +195,16 @@ fn a_row_that_was_settled_while_a_read_was_on_its_way_is_not_published_again() {
 
 #[test]
 fn f_42_without_a_renewal_publishing_stops_when_the_lease_counted_from_its_asking_is_over() {
-    let mut bench = Bench::new(|_| {});
+    let mut bench = Bench::new(|options| options.publish_deadline = Duration::MAX);
     let out = bench.read(&[(1, "a"), (2, "a")]);
     let a = ticket(&out, 1);
-    // The renewal is asked for, and nobody answers.
-    let out = bench.pass(MILLIS(9_999));
-    assert!(asks(&out));
-    let out = bench.pass(MILLIS(1));
-    assert!(out.contains(&Output::Report(Report::LeasesLost(64))));
+    assert!(asks(&bench.pass(MILLIS(3_000))));
+    bench.pass(MILLIS(6_000));
+    // That was long on its way. The next is asked for, and nobody answers.
+    assert!(asks(&bench.on(Input::Leased(leases(1)))));
+    let lost = Output::Report(Report::LeasesLost(64));
+    assert!(!bench.pass(MILLIS(3_999)).contains(&lost));
+    assert!(bench.pass(MILLIS(1)).contains(&lost));
     assert_eq!(bench.relay.waiting(), 0);
     let out = bench.answer(a, Answer::Confirmed);
     assert!(batches(&out).is_empty() && settlement(&out).is_none(), "{out:?}");
