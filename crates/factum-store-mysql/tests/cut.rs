@@ -103,8 +103,11 @@ async fn f_34_a_connection_that_is_swallowed_is_given_up() {
     for way in Way::BOTH {
         proxy.swallow(way, true);
     }
-    assert!(store.read(ALL).await.unwrap_err().to_string().contains("has not answered"));
-    let error = uow.save_changes().await.unwrap_err();
+    let limit = Duration::from_secs(20);
+    let read = tokio::time::timeout(limit, store.read(ALL)).await.expect("it is given up");
+    assert!(read.unwrap_err().to_string().contains("has not answered"));
+    let saved = tokio::time::timeout(limit, uow.save_changes()).await.expect("it is given up");
+    let error = saved.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
     proxy.heal();
     let began = std::time::Instant::now();
