@@ -15,7 +15,7 @@ use factum::port::{
     Access, Asked, BucketSet, Intent, Leased, OutboxStore as _, Read, Settlement, Store as _,
 };
 use factum_launcher::{MariaDb, or_skip};
-use factum_store_mysql::MySql;
+use factum_store_mysql::{MySql, Options};
 use sqlx::{Executor as _, Row as _};
 use support::Database;
 
@@ -157,16 +157,24 @@ async fn f_43_a_late_completion_changes_nothing() {
     while lease(&store, "other", Duration::from_secs(60)).await.leases.len() < 64 {
         assert!(Instant::now() < watchdog, "the lease does not expire");
     }
-    let late = Settlement { confirmed: rows.iter().map(|row| row.seq).collect(), ..Settlement::default() };
-    assert_eq!(store.settle("frozen", &frozen.leases, &late).await.unwrap(), 0);
+    let confirmed =
+        Settlement { confirmed: rows.iter().map(|row| row.seq).collect(), ..Settlement::default() };
     let failed = vec![factum::port::FailedTry {
         seq: rows[0].seq,
         attempts: 3,
         again_after: Duration::ZERO,
         reason: "late".into(),
     }];
-    let late = Settlement { failed, ..late };
-    assert_eq!(store.settle("frozen", &frozen.leases, &late).await.unwrap(), 0);
+    let both = Settlement { failed, ..confirmed.clone() };
+    for late in [&confirmed, &both] {
+        assert_eq!(store.settle("frozen", &frozen.leases, late).await.unwrap(), 0);
+    }
+    // It gets them back, under higher epochs: what it still has to say of the time before counts no more.
+    store.release("other").await.unwrap();
+    assert_eq!(lease(&store, "frozen", Duration::from_secs(60)).await.leases.len(), 64);
+    for late in [&confirmed, &both] {
+        assert_eq!(store.settle("frozen", &frozen.leases, late).await.unwrap(), 0);
+    }
     assert_eq!(store.backlog().await.unwrap().outbox, 2);
     assert_eq!(database.number("SELECT sum(attempts) + 0e0 = 0 FROM factum_outbox").await, 1);
 }
@@ -187,6 +195,7 @@ async fn f_38_f_39_a_server_that_is_set_up_oddly_changes_nothing() {
         let Some(server) = or_skip(name, MariaDb::start_with(&settings).await) else { return };
         let database = Database::on(server.url());
         let store = database.store().await;
+        assert_eq!(isolation_of(&store).await, "READ-COMMITTED");
         let bus = Collector::new();
         let mut open = database.look().await;
         let uncommitted =
@@ -202,6 +211,34 @@ async fn f_38_f_39_a_server_that_is_set_up_oddly_changes_nothing() {
             relay.shut_down().await;
         }
         assert_drained(&store, &bus, 8, 20).await;
+    }
+}
+
+/// What a unit of work runs under; the store's own connections are prepared alike.
+async fn isolation_of(store: &MySql) -> String {
+    let mut tx = store.begin(&Intent { access: Access::Write, who: "a test".into() }).await.unwrap();
+    let asked = "SHOW SESSION VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')";
+    let row = MySql::connection(&mut tx).await.unwrap().fetch_one(asked).await.unwrap();
+    MySql::rollback(tx).await;
+    row.try_get(1).unwrap()
+}
+
+#[tokio::test]
+async fn f_39_a_lease_is_the_same_to_sessions_of_other_time_zones() {
+    let name = "f_39_a_lease_is_the_same_to_sessions_of_other_time_zones";
+    let Some(database) = Database::or_skip(name) else { return };
+    let _ = database.store().await;
+    let at = async |zone: &str| {
+        let server = database.server().timezone(Some(zone.into()));
+        Options::with(server).connect().await.unwrap()
+    };
+    let (west, east) = (at("-11:00").await, at("+13:00").await);
+    for (holder, other) in [(&west, &east), (&east, &west)] {
+        assert_eq!(lease(holder, "holder", Duration::from_secs(60)).await.leases.len(), 64);
+        let found = lease(other, "other", Duration::from_secs(60)).await;
+        assert_eq!((found.leases.len(), found.relays), (0, 2));
+        holder.release("holder").await.unwrap();
+        other.release("other").await.unwrap();
     }
 }
 
@@ -241,45 +278,71 @@ async fn f_29_what_one_relay_settles_holds_up_neither_another_nor_a_writer() {
     held.execute("ROLLBACK").await.unwrap();
 }
 
-#[tokio::test]
-async fn f_29_reads_and_settlements_follow_the_primary_key() {
-    let name = "f_29_reads_and_settlements_follow_the_primary_key";
-    let Some(database) = Database::or_skip(name) else { return };
-    let store = database.store().await;
-    for n in 0..10 {
-        commit(&store, (0..100).map(|key| envelope(&format!("key {key}"), n)).collect()).await;
-    }
-    database.run("ANALYZE TABLE factum_outbox").await;
-    let mut db = database.look().await;
-    let inner = "SELECT seq, size FROM factum_outbox AS p WHERE seq > 500 AND (255 >> bucket) & 1
-        AND NOT EXISTS (SELECT 1 FROM factum_dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
-            AND d.source = p.source AND d.ordering_key = coalesce(p.partitionkey, p.id)) ORDER BY seq LIMIT 100";
-    let delete = "DELETE o FROM JSON_TABLE('[1, 2, 3]', '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
-        STRAIGHT_JOIN factum_outbox AS o ON o.seq = listed.seq";
-    let look = "SELECT seq FROM factum_outbox WHERE seq > 500 AND seq <= 900 OR seq IN (-1, 7, 9) ORDER BY seq LIMIT 5000";
-    for (sql, kind) in [(inner, "range"), (delete, "eq_ref"), (look, "range")] {
-        let plan =
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("EXPLAIN {sql}"))).fetch_all(&mut db).await.unwrap();
-        let tables = plan.iter().map(|row| {
-            let text = |name| row.try_get::<Option<String>, _>(name).unwrap().unwrap_or_default();
-            (text("table"), text("type"), text("key"), text("Extra"))
-        });
-        let tables: Vec<_> = tables.collect();
-        let outbox = tables.iter().find(|(table, ..)| ["p", "o", "factum_outbox"].contains(&table.as_str()));
-        let (_, found, key, _) = outbox.expect("the outbox is in the plan");
-        assert_eq!((found.as_str(), key.as_str()), (kind, "PRIMARY"), "{tables:?}");
-        assert!(tables.iter().all(|(.., extra)| !extra.contains("filesort")), "{tables:?}");
-    }
+/// How many rows the whole server has looked at so far.
+async fn rows_looked_at(database: &Database) -> i64 {
+    let sql = "SELECT CAST(sum(variable_value) AS SIGNED) FROM information_schema.global_status
+        WHERE variable_name LIKE 'HANDLER_READ%'";
+    database.number(sql).await
 }
 
-/// Writers, relays and requeues, all at once: nobody is ever the victim of a deadlock.
+/// Whatever it is that the store asks: it looks at little more than it takes, of very many.
+#[tokio::test]
+async fn f_29_reads_and_settlements_look_at_their_own_rows() {
+    let name = "f_29_reads_and_settlements_look_at_their_own_rows";
+    let Some(server) = or_skip(name, MariaDb::start().await) else { return };
+    let database = Database::on(server.url());
+    let store = database.store().await;
+    let fill = "INSERT INTO factum_outbox (source, id, type, partitionkey, data)
+        SELECT 'urn:x', seq, 'com.example.a.v1', seq % 100, '{}' FROM seq_1_to_10000";
+    database.run(fill).await;
+    database.run("ANALYZE TABLE factum_outbox").await;
+    let leases = lease(&store, "one", Duration::from_secs(60)).await.leases;
+    let all = Read { rows_max: 10_000, ..ALL };
+    let mut rows = Vec::new();
+    for _ in 0..4 {
+        rows = store.read(all.clone()).await.unwrap().rows;
+    }
+    let failed = factum::port::FailedTry {
+        seq: rows[2].seq,
+        attempts: 1,
+        again_after: Duration::ZERO,
+        reason: "no".into(),
+    };
+    let plain = Settlement { confirmed: vec![rows[1].seq, rows[7].seq], ..Settlement::default() };
+    let mixed = Settlement { confirmed: vec![rows[3].seq], failed: vec![failed], ..Settlement::default() };
+    let (mut looked_at, mut marks) = (Vec::new(), rows_looked_at(&database).await);
+    // What it costs to ask.
+    let asking = rows_looked_at(&database).await - marks;
+    let mut lap = async || {
+        let now = rows_looked_at(&database).await;
+        looked_at.push(now - std::mem::replace(&mut marks, now) - asking);
+    };
+    lap().await;
+    commit(&store, vec![envelope("new", 0)]).await;
+    lap().await;
+    store.read(Read { above: rows[5_000].seq, rows_max: 100, ..ALL }).await.unwrap();
+    lap().await;
+    assert_eq!(store.settle("one", &leases, &plain).await.unwrap(), 2);
+    lap().await;
+    assert_eq!(store.settle("one", &leases, &mixed).await.unwrap(), 2);
+    lap().await;
+    assert!(looked_at.iter().all(|rows| *rows < 2_000), "rows looked at: {looked_at:?}");
+}
+
+/// How often somebody was the victim of a deadlock.
+async fn deadlocks(database: &Database) -> i64 {
+    let sql = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status
+        WHERE variable_name = 'INNODB_DEADLOCKS'";
+    database.number(sql).await
+}
+
+/// Writers and relays at once: no writer is ever the victim of a deadlock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_28_relays_and_writers_never_deadlock() {
-    let Some(database) = Database::or_skip("f_28_relays_and_writers_never_deadlock") else { return };
+    let name = "f_28_relays_and_writers_never_deadlock";
+    let Some(server) = or_skip(name, MariaDb::start().await) else { return };
+    let database = Database::on(server.url());
     let store = database.store_with(|options| options.own_connections(4).connections(8)).await;
-    let deadlocks = "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status
-        WHERE variable_name = 'INNODB_DEADLOCKS'";
-    let before = database.number(deadlocks).await;
     let bus = Collector::new();
     let relays: Vec<_> = (0..4).map(|_| Running::start(store.clone(), &bus)).collect();
     let writers: Vec<_> = (0..8)
@@ -300,7 +363,7 @@ async fn f_28_relays_and_writers_never_deadlock() {
         relay.shut_down().await;
     }
     assert_drained(&store, &bus, 40, 60).await;
-    eprintln!("deadlocks of the whole server meanwhile: {}", database.number(deadlocks).await - before);
+    eprintln!("deadlocks of relays, which tried again: {}", deadlocks(&database).await);
 }
 
 /// So that relays with nothing to do cost a database next to nothing.
