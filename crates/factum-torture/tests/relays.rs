@@ -10,6 +10,7 @@ use factum_torture::{ATTEMPTS, Arrival, Database, Kind, RelayProcess, Say, Tap, 
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_torture-relay");
 const PATIENCE: Duration = Duration::from_secs(240);
+const SOON: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(10);
 
 /// What a relay has on its way at most: handed over and unanswered, or answered and not settled.
@@ -60,7 +61,7 @@ impl Scene {
     async fn start_two(&self, lease: Duration) -> [RelayProcess; 2] {
         let mut both = [self.start(lease).await, self.start(lease).await];
         for relay in &mut both {
-            relay.shares_with(2).await.expect("it shares");
+            shares(relay, 2, "it shares").await;
         }
         both
     }
@@ -92,6 +93,12 @@ impl Scene {
     }
 }
 
+/// Waits until a relay has its share of the buckets, as one of so many.
+async fn shares(relay: &mut RelayProcess, relays: usize, what: &str) {
+    let shared = tokio::time::timeout(SOON, relay.shares_with(relays)).await;
+    shared.unwrap_or_else(|_| panic!("{what}: not within {SOON:?}")).expect(what);
+}
+
 fn confirm(_: &Arrival) -> Say {
     Say::Confirmed
 }
@@ -101,7 +108,7 @@ async fn share(kind: Kind, relays: usize, of_each: u64) {
     let Some(scene) = Scene::open(kind, &format!("{relays} relays"), confirm).await else { return };
     let mut running = scene.start_many(relays, LONG).await;
     for relay in &mut running {
-        tokio::time::timeout(PATIENCE, relay.shares_with(relays)).await.expect("in time").expect("a share");
+        shares(relay, relays, "a share").await;
     }
     let written = scene.write(of_each, 100).await;
     scene.arrived("all of it", 64 * of_each).await;
@@ -211,7 +218,7 @@ async fn freeze(kind: Kind) {
     let Some(scene) = Scene::open(kind, "a frozen relay", say).await else { return };
     let lease = Duration::from_millis(900);
     let mut frozen = scene.start(lease).await;
-    frozen.shares_with(1).await.expect("it works alone");
+    shares(&mut frozen, 1, "it works alone").await;
     let written = scene.write(20, 64).await;
     scene.arrived("the first of each key", 64).await;
     frozen.freeze().expect("it is frozen");
@@ -221,7 +228,7 @@ async fn freeze(kind: Kind) {
     assert_eq!(scene.tap.let_go(), 64, "its answers were on their way to it all the time");
     frozen.thaw().expect("it goes on");
     // It is as good as any other now: it gets its share again.
-    frozen.shares_with(2).await.expect("it shares");
+    shares(&mut frozen, 2, "it shares").await;
     let said = frozen.end().await.expect("it ends");
     assert_eq!(count(&said, "settled"), 0, "a late completion changes nothing: {said}");
     let said = heir.end().await.expect("it ends");
@@ -318,10 +325,10 @@ async fn heal(kind: Kind) {
     let [mut one, mut two] = scene.start_two(Duration::from_millis(600)).await;
     for _ in 0..4 {
         one.freeze().expect("it is frozen");
-        two.shares_with(1).await.expect("it takes over");
+        shares(&mut two, 1, "it takes over").await;
         one.thaw().expect("it goes on");
-        two.shares_with(2).await.expect("they share again");
-        one.shares_with(2).await.expect("they share again");
+        shares(&mut two, 2, "they share again").await;
+        shares(&mut one, 2, "they share again").await;
         std::mem::swap(&mut one, &mut two);
     }
     let written = scene.write(20, 64).await;
