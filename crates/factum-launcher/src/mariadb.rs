@@ -48,13 +48,16 @@ impl MariaDb {
         let port = Port::free()?;
         let folder = Folder::new(user)?;
         let data = format!("--datadir={}", folder.path().join("data").display());
+        // One that starts removes all temporary tables that it finds, of others too.
+        let tmp = format!("--tmpdir={}", folder.path().display());
         let mut prepare = program::command(&install, user);
-        prepare.args(["--no-defaults", &data, "--auth-root-authentication-method=normal"]);
+        prepare.args(["--no-defaults", &data, &tmp, "--auth-root-authentication-method=normal"]);
         program::run(prepare, folder.path()).await?;
         let mut command = program::command(&server, user);
         command.args([
             "--no-defaults",
             &data,
+            &tmp,
             "--socket=socket",
             "--pid-file=pid",
             "--bind-address=127.0.0.1",
