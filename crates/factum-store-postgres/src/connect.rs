@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use crate::error::{Error, code};
 use crate::names::{self, Names};
 use crate::options::{Chosen, Options};
+use crate::partitioned::{Partitioned, Partitions};
 use crate::session::{Manners, Sessions};
 use crate::texts::Texts;
 use crate::{Postgres, Shared, schema};
@@ -32,7 +33,7 @@ const STATEMENTS_KEPT: usize = 256;
 struct Setting {
     names: Names,
     manners: Manners,
-    incarnation: Option<String>,
+    life: Option<schema::Life>,
 }
 
 /// How to connect, and whether sessions are shared by a pooler.
@@ -93,7 +94,7 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), Error> {
     let (_, mut db) = Way::find(&options.server()?, options.pooled).await?;
     schema::check_server(db.server_version_num().unwrap_or(u32::MAX))?;
     let names = names_of(&mut db, chosen).await?;
-    let migrated = schema::migrate(&mut db, &names).await;
+    let migrated = schema::migrate(&mut db, &names, options.partitions).await;
     let _ = db.close().await;
     migrated
 }
@@ -108,13 +109,15 @@ pub(crate) async fn connect(options: Options) -> Result<Postgres, Error> {
     let line = way.options.clone();
     let connections = usize::try_from(options.connections).unwrap_or(usize::MAX);
     let sessions = Sessions::new(way.options, connections, options.wait, setting.manners);
-    let channel = setting.names.channel();
-    let shared = Shared::new(
-        sessions,
-        Texts::new(&setting.names, options.isolation, setting.manners),
-        setting.incarnation.map(Arc::from),
-        crate::wake::Wake::new(line, options.wait, channel, pooled),
-    );
+    let wake = crate::wake::Wake::new(line, options.wait, setting.names.channel(), pooled);
+    let mut texts = Texts::new(&setting.names, options.isolation, setting.manners);
+    let partitions = setting.life.as_ref().and_then(|life| life.partitions);
+    if partitions.is_some() {
+        Partitions::instead(&setting.names, &mut texts);
+    }
+    let partitioned = partitions.map(|partitions| Partitioned::new(partitions, &setting.names));
+    let incarnation = setting.life.map(|life| life.incarnation.into());
+    let shared = Shared::new(sessions, texts, incarnation, wake, partitioned);
     Ok(Postgres { shared: Arc::new(shared), seen: factum::port::Seen::default() })
 }
 
@@ -126,10 +129,10 @@ async fn look(db: &mut PgConnection, chosen: Chosen, pooled: bool) -> Result<Set
         $1 = ANY (current_schemas(false))";
     let row: PgRow = sqlx::query(asked).persistent(false).bind(names.schema()).fetch_one(&mut *tx).await?;
     let (reads_committed, on_path): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    let incarnation = schema::verify(&mut tx, &names).await;
+    let life = schema::verify(&mut tx, &names).await;
     tx.rollback().await?;
     let manners = Manners { pooled, begins_each: pooled || !reads_committed, on_path };
-    Ok(Setting { names, manners, incarnation: incarnation? })
+    Ok(Setting { names, manners, life: life? })
 }
 
 /// Where no schema was chosen the connection says which.

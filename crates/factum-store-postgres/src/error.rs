@@ -66,6 +66,36 @@ pub enum Error {
         /// What this program knows.
         known: i32,
     },
+    /// The outbox is one table already.
+    #[error(
+        "the outbox of {tables} is one table already, and stays so: for a partitioned one make new tables under another schema or prefix, let services announce there, and relays empty this one"
+    )]
+    NotPartitioned {
+        /// Schema and prefix.
+        tables: String,
+    },
+    /// The outbox has partitions of another size.
+    #[error(
+        "the outbox of {tables} has partitions of {found} rows, and not of {asked}: it keeps what it was made with"
+    )]
+    OtherPartitions {
+        /// Schema and prefix.
+        tables: String,
+        /// What it has.
+        found: i64,
+        /// What was asked for.
+        asked: i64,
+    },
+    /// The sequence of a partitioned outbox was set back.
+    #[error(
+        "the numbers of the outbox were set back from {before} to {found}, and what has a number that has left already is never shown: set its sequence above {before}"
+    )]
+    SetBack {
+        /// How far it is.
+        found: i64,
+        /// How far it was.
+        before: i64,
+    },
     /// Every connection is in use.
     #[error(
         "waited {waited:?} for one of {connections} connections: end units of work sooner, or allow more connections"
@@ -175,7 +205,9 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
         | Error::BadName { .. }
         | Error::NoTables { .. }
         | Error::OlderSchema { .. }
-        | Error::NewerSchema { .. } => Some(Sort::Misuse),
+        | Error::NewerSchema { .. }
+        | Error::NotPartitioned { .. }
+        | Error::OtherPartitions { .. } => Some(Sort::Misuse),
         _ => None,
     }
 }

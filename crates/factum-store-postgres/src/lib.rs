@@ -32,6 +32,7 @@ mod lease;
 mod names;
 mod options;
 mod outbox;
+mod partitioned;
 mod read;
 mod relay;
 mod rows;
@@ -53,6 +54,7 @@ pub use transaction::Tx;
 
 use durable::Durable;
 use factum::port::{Hint, Seen};
+use partitioned::Partitioned;
 use session::{Held, Sessions};
 use texts::Texts;
 use wake::Wake;
@@ -75,13 +77,21 @@ struct Shared {
     writers: Mutex<Writers>,
     durable: Durable,
     measures: read::Measures,
+    /// Where the outbox is divided.
+    partitioned: Option<Partitioned>,
 }
 
 impl Shared {
-    fn new(sessions: Sessions, texts: Texts, incarnation: Option<Arc<str>>, wake: Wake) -> Self {
+    fn new(
+        sessions: Sessions,
+        texts: Texts,
+        incarnation: Option<Arc<str>>,
+        wake: Wake,
+        partitioned: Option<Partitioned>,
+    ) -> Self {
         let (hint, writers) = (Arc::default(), Mutex::default());
         let (durable, measures) = (Durable::default(), read::Measures::default());
-        Self { sessions, texts, incarnation, hint, wake, writers, durable, measures }
+        Self { sessions, texts, incarnation, hint, wake, writers, durable, measures, partitioned }
     }
 
     /// Something is in the outbox: the relays of this process know at once, others soon.

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error::Error;
+use crate::partitioned::Partitions;
 use crate::{Postgres, connect, names};
 
 /// What a unit of work that writes sees of transactions that commit meanwhile. Whatever the server's default is, each
@@ -47,6 +48,7 @@ pub struct Options {
     pub(crate) wait: Duration,
     pub(crate) isolation: Isolation,
     pub(crate) pooled: Option<bool>,
+    pub(crate) partitions: Option<Partitions>,
 }
 
 impl Options {
@@ -63,6 +65,7 @@ impl Options {
             wait: Duration::from_secs(10),
             isolation: Isolation::default(),
             pooled: None,
+            partitions: None,
         }
     }
 
@@ -123,6 +126,19 @@ impl Options {
         self
     }
 
+    /// For [`migrate`](Self::migrate): makes the outbox as a ring of four partitions of so many rows each, rounded
+    /// up to a multiple of 1024; 1,000,000 is a good number. What has left is then not deleted row by row: relays note it, and
+    /// empty a partition when all in it has left, so that nothing is to be vacuumed and the disk is given back. `source`
+    /// and `id` are not unique in such an outbox.
+    ///
+    /// It is decided when the tables are made, and for good: an outbox that is one table stays so, and the number of rows
+    /// is not changed. Whoever connects finds out by itself. The role of a relay needs `TRUNCATE` on the partitions and
+    /// `SELECT` on the sequence of the outbox.
+    pub fn partitioned(mut self, rows_per_partition: u64) -> Self {
+        self.partitions = Some(Partitions::of(rows_per_partition));
+        self
+    }
+
     /// Connects, and makes sure that the tables are there and are those that this program needs. Changes nothing.
     ///
     /// # Errors
@@ -137,7 +153,7 @@ impl Options {
     ///
     /// # Errors
     /// The URL, the schema or the prefix cannot be used; the database cannot be reached, is too old, is not encoded as
-    /// UTF-8, or its tables are newer.
+    /// UTF-8, or its tables are newer; or they are there already, and not [`partitioned`](Self::partitioned) as was asked.
     pub async fn migrate(&self) -> Result<(), Error> {
         connect::migrate(self).await
     }

@@ -62,6 +62,21 @@ pub(crate) enum Measure {
 /// common; and a number that it does not see, `(SELECT $3)`, for small. `NOT IN` of a subquery is looked up in a hash;
 /// `<> ALL` of an array would be walked for each row.
 pub(crate) fn text(look: bool, measure: Measure) -> String {
+    text_of(&format!("{{prefix}}outbox AS o WHERE {SHOWN} {FIRST}"), look, measure)
+}
+
+/// What of these buckets is above, not in hand, and not held back.
+pub(crate) const SHOWN: &str = "o.seq > (SELECT $1::bigint) AND ($2 >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
+                AND NOT EXISTS (SELECT 1 FROM {prefix}dead_letter WHERE side = ':relay' AND holds = 2)
+                AND (NOT (SELECT EXISTS (SELECT 1 FROM {prefix}dead_letter WHERE side = ':relay' AND holds > 0))
+                    OR NOT EXISTS (SELECT 1 FROM {prefix}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+                        AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id)))";
+
+/// The oldest of them.
+pub(crate) const FIRST: &str = "ORDER BY o.seq LIMIT (SELECT $3::bigint)";
+
+/// Whatever the rows, called `o`, are taken from.
+pub(crate) fn text_of(rows: &str, look: bool, measure: Measure) -> String {
     let nothing = ["text"; 3].map(|kind| format!("NULL::{kind}")).join(", ");
     let look = if look { LOOK } else { "NULL::text[]" };
     let facts = format!(
@@ -72,13 +87,7 @@ pub(crate) fn text(look: bool, measure: Measure) -> String {
     );
     let columns =
         |of: &str| READ.split(", ").map(|column| format!("{of}.{column}")).collect::<Vec<_>>().join(", ");
-    let shown = "FROM {prefix}outbox AS o
-                WHERE o.seq > (SELECT $1::bigint) AND ($2 >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
-                AND NOT EXISTS (SELECT 1 FROM {prefix}dead_letter WHERE side = ':relay' AND holds = 2)
-                AND (NOT (SELECT EXISTS (SELECT 1 FROM {prefix}dead_letter WHERE side = ':relay' AND holds > 0))
-                    OR NOT EXISTS (SELECT 1 FROM {prefix}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
-                        AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id)))
-                ORDER BY o.seq LIMIT (SELECT $3::bigint)";
+    let shown = format!("FROM {rows}");
     match measure {
         Measure::Share => {
             let columns = columns("o");

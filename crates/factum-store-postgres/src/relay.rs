@@ -3,7 +3,7 @@
 use factum::port::{Asked, Found, Lease, Leased, OutboxStore, Read, Settlement};
 use factum::{BoxError, BoxFuture};
 
-use crate::{Postgres, lease, read, settle};
+use crate::{Postgres, lease, partitioned, read, settle};
 
 impl OutboxStore for Postgres {
     fn lease<'a>(&'a self, owner: &'a str, asked: Asked) -> BoxFuture<'a, Result<Leased, BoxError>> {
@@ -46,7 +46,10 @@ impl OutboxStore for Postgres {
         Box::pin(async move {
             let texts = &self.shared.texts;
             self.shared.sessions.execute(&texts.begin_own, texts.query(&texts.clean_up)).await?;
-            Ok(false)
+            match &self.shared.partitioned {
+                Some(own) => Ok(partitioned::clean_up(self, own).await?),
+                None => Ok(false),
+            }
         })
     }
 }

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use crate::error::Error;
 use crate::names::Names;
+use crate::partitioned::{self, Partitions};
 
 /// Each step brings a database from the version that is its index to the next.
 const STEPS: [&str; 1] = [FIRST];
@@ -22,12 +23,17 @@ CREATE TABLE IF NOT EXISTS {prefix}migrations (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )";
 
+/// Whatever it is made of.
+const OUTBOX_COMMENT: &str = "COMMENT ON TABLE {prefix}outbox IS
+    'Integration events to be told. Insert source, id, type and data (bytes, e.g. convert_to(json, ''UTF8'')), and any other CloudEvents attribute; never seq, bucket, synchronous, attempts, next_attempt or reason.';";
+
 const FIRST: &str = r#"
 CREATE TABLE {prefix}meta (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     buckets integer NOT NULL DEFAULT 64,
     incarnation text NOT NULL DEFAULT left(replace(gen_random_uuid()::text, '-', ''), 16),
-    generation bigint NOT NULL DEFAULT 0
+    generation bigint NOT NULL DEFAULT 0,
+    partition_rows bigint
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE {prefix}meta IS 'The life of this database, and how often a dead letter was requeued or discarded.';
 INSERT INTO {prefix}meta DEFAULT VALUES;
@@ -60,8 +66,6 @@ CREATE TABLE {prefix}outbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
-COMMENT ON TABLE {prefix}outbox IS
-    'Integration events to be told. Insert source, id, type and data (bytes, e.g. convert_to(json, ''UTF8'')), and any other CloudEvents attribute; never seq, bucket, synchronous, attempts, next_attempt or reason.';
 
 -- lasts: how long the lease was asked for; one that ends later than that from now has expired, the clock was set back.
 CREATE TABLE {prefix}lease (
@@ -154,7 +158,11 @@ pub(crate) fn check_server(version: u32) -> Result<(), Error> {
 }
 
 /// Brings the tables up to date. Several processes may do it at once: whoever comes second finds it done.
-pub(crate) async fn migrate(db: &mut PgConnection, names: &Names) -> Result<(), Error> {
+pub(crate) async fn migrate(
+    db: &mut PgConnection,
+    names: &Names,
+    partitions: Option<Partitions>,
+) -> Result<(), Error> {
     // All in one transaction: behind a pooler two statements might be in two sessions.
     let mut tx = db.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     check_encoding(&mut tx).await?;
@@ -175,17 +183,24 @@ pub(crate) async fn migrate(db: &mut PgConnection, names: &Names) -> Result<(), 
     if found > KNOWN {
         return Err(Error::NewerSchema { tables: names.to_string(), found, known: KNOWN });
     }
+    let is_new = found == 0;
     for (version, step) in (1..).zip(STEPS).skip_while(|(version, _)| *version <= found) {
         run(&mut tx, names, step).await?;
         let note = names.fill("INSERT INTO {prefix}migrations (version) VALUES ($1)");
         sqlx::query(AssertSqlSafe(note)).persistent(false).bind(version).execute(&mut *tx).await?;
+    }
+    if let Some(partitions) = partitions {
+        partitioned::make(&mut tx, names, partitions, is_new).await?;
+    }
+    if is_new {
+        run(&mut tx, names, OUTBOX_COMMENT).await?;
     }
     tx.commit().await?;
     Ok(())
 }
 
 /// The text is a constant with checked names in it.
-async fn run(db: &mut PgConnection, names: &Names, text: &str) -> Result<(), Error> {
+pub(crate) async fn run(db: &mut PgConnection, names: &Names, text: &str) -> Result<(), Error> {
     sqlx::raw_sql(AssertSqlSafe(names.fill(text))).execute(db).await?;
     Ok(())
 }
@@ -215,9 +230,16 @@ async fn version(db: &mut PgConnection, names: &Names) -> Result<Option<i32>, Er
     Ok(Some(sqlx::query_scalar(AssertSqlSafe(newest)).persistent(false).fetch_one(db).await?))
 }
 
-/// Fails unless the tables are what this program needs; answers the database's incarnation. A role that may only
+/// What a database says of itself.
+pub(crate) struct Life {
+    pub(crate) incarnation: String,
+    /// None: its outbox is one table.
+    pub(crate) partitions: Option<Partitions>,
+}
+
+/// Fails unless the tables are what this program needs; answers what the database says of itself. A role that may only
 /// announce reads no table: `None`, if there is an outbox at all.
-pub(crate) async fn verify(db: &mut PgConnection, names: &Names) -> Result<Option<String>, Error> {
+pub(crate) async fn verify(db: &mut PgConnection, names: &Names) -> Result<Option<Life>, Error> {
     let tables = || names.to_string();
     let (is_there, may_read) = sight(&mut *db, names.fill("{prefix}migrations")).await?;
     if is_there && !may_read {
@@ -230,17 +252,18 @@ pub(crate) async fn verify(db: &mut PgConnection, names: &Names) -> Result<Optio
         None => Err(Error::NoTables { tables: tables() }),
         Some(found) if found < KNOWN => Err(Error::OlderSchema { tables: tables(), found, known: KNOWN }),
         Some(found) if found > KNOWN => Err(Error::NewerSchema { tables: tables(), found, known: KNOWN }),
-        Some(_) => incarnation(db, names).await,
+        Some(_) => life(db, names).await,
     }
 }
 
-async fn incarnation(db: &mut PgConnection, names: &Names) -> Result<Option<String>, Error> {
+async fn life(db: &mut PgConnection, names: &Names) -> Result<Option<Life>, Error> {
     let (_, may_read) = sight(&mut *db, names.fill("{prefix}meta")).await?;
     if !may_read {
         return Ok(None);
     }
-    let sql = names.fill("SELECT incarnation FROM {prefix}meta");
-    Ok(Some(sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(db).await?))
+    let sql = names.fill("SELECT incarnation, partition_rows FROM {prefix}meta");
+    let row = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_one(db).await?;
+    Ok(Some(Life { incarnation: row.try_get(0)?, partitions: Partitions::found(row.try_get(1)?) }))
 }
 
 #[cfg(test)]

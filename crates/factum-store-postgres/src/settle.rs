@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use crate::Postgres;
 use crate::dead_letters::holds;
 use crate::error::Error;
+use crate::partitioned;
 use crate::rows::COLUMNS;
 use crate::texts::{Query, Text, Texts};
 
@@ -70,11 +71,11 @@ pub(crate) fn given_up() -> String {
     )
 }
 
-fn buckets(leases: &[Lease]) -> Vec<i16> {
+pub(crate) fn buckets(leases: &[Lease]) -> Vec<i16> {
     leases.iter().map(|lease| i16::from(lease.bucket)).collect()
 }
 
-fn epochs(leases: &[Lease]) -> Vec<i64> {
+pub(crate) fn epochs(leases: &[Lease]) -> Vec<i64> {
     leases.iter().map(|lease| lease.epoch).collect()
 }
 
@@ -88,7 +89,9 @@ pub(crate) async fn settle(
     if settlement.is_empty() {
         return Ok(0);
     }
-    let rows = if settlement.failed.is_empty() && settlement.given_up.is_empty() {
+    let rows = if let Some(own) = &store.shared.partitioned {
+        partitioned::settle(store, own, owner, leases, settlement).await?
+    } else if settlement.failed.is_empty() && settlement.given_up.is_empty() {
         let mut seqs = settlement.confirmed.clone();
         seqs.sort_unstable();
         let query = match run(&seqs) {
@@ -116,9 +119,7 @@ async fn all(
     leases: &[Lease],
     settlement: &Settlement,
 ) -> Result<u64, sqlx::Error> {
-    let fence = texts.query(&texts.fence).bind(owner.to_owned()).bind(buckets(leases)).bind(epochs(leases));
-    let held = fence.fetch_all(&mut *db).await?;
-    let held = held.iter().map(|row| sqlx::Row::try_get(row, 0)).collect::<Result<Vec<i16>, _>>()?;
+    let held = fence(texts, &mut *db, owner, leases).await?;
     let within = |text: &Text, rows: Vec<i64>| texts.query(text).bind(rows).bind(held.clone());
     let mut changed = 0;
     if !settlement.confirmed.is_empty() {
@@ -127,7 +128,7 @@ async fn all(
     }
     if !settlement.failed.is_empty() {
         let query = within(&texts.failed, settlement.failed.iter().map(|row| row.seq).collect());
-        changed += failed(query, &settlement.failed).execute(&mut *db).await?.rows_affected();
+        changed += bind_failed(query, &settlement.failed).execute(&mut *db).await?.rows_affected();
     }
     if !settlement.given_up.is_empty() {
         let rows = || settlement.given_up.iter().map(|row| row.seq).collect();
@@ -138,7 +139,18 @@ async fn all(
     Ok(changed)
 }
 
-fn failed(query: Query, failed: &[FailedTry]) -> Query {
+/// The buckets that still hold.
+pub(crate) async fn fence(
+    texts: &Texts,
+    db: &mut PgConnection,
+    owner: &str,
+    leases: &[Lease],
+) -> Result<Vec<i16>, sqlx::Error> {
+    let fence = texts.query(&texts.fence).bind(owner.to_owned()).bind(buckets(leases)).bind(epochs(leases));
+    fence.fetch_all(db).await?.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
+}
+
+pub(crate) fn bind_failed(query: Query, failed: &[FailedTry]) -> Query {
     let after = |after: Duration| i64::try_from(after.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
     query
         .bind(failed.iter().map(|row| attempts(row.attempts)).collect::<Vec<_>>())
@@ -146,7 +158,7 @@ fn failed(query: Query, failed: &[FailedTry]) -> Query {
         .bind(failed.iter().map(|row| after(row.again_after)).collect::<Vec<_>>())
 }
 
-fn bind_given_up(query: Query, given_up: &[GivenUp]) -> Query {
+pub(crate) fn bind_given_up(query: Query, given_up: &[GivenUp]) -> Query {
     query
         .bind(given_up.iter().map(|row| attempts(row.attempts)).collect::<Vec<_>>())
         .bind(given_up.iter().map(|row| text(&row.reason)).collect::<Vec<_>>())

@@ -8,10 +8,10 @@ mod support;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use factum::port::OutboxStore as _;
+use factum::port::{OutboxStore as _, Settlement};
 use factum_launcher::{PgBouncer, Postgres, or_skip};
 use fixture::Schemas;
-use support::{Schema, all_above, ids, plain_insert};
+use support::{Schema, all_above, ids, lease_all, plain_insert, run, scalar};
 
 /// Started once for all cases, and gone with the process.
 struct Servers {
@@ -64,6 +64,24 @@ async fn f_36_a_pooler_is_found_out_and_nobody_listens_behind_one() {
     assert!(another.is_err(), "somebody listens");
     plain_insert(&mut schema.look().await, "from outside", "a").await;
     assert_eq!(ids(&store.read(all_above(0)).await.unwrap()), ["from outside"]);
+}
+
+#[tokio::test]
+async fn f_36_partitions_are_emptied_behind_a_pooler_too() {
+    let Some(servers) = servers() else { return };
+    let schema = Schema::at(&servers.direct).await;
+    schema.options_at(&servers.pooled).partitioned(1024).migrate().await.unwrap();
+    let store = schema.options_at(&servers.pooled).connect().await.unwrap();
+    let leases = lease_all(&store, "relay").await.leases;
+    let mut db = schema.look().await;
+    let fill = "INSERT INTO factum_outbox (source, id, type, data)
+        SELECT 'https://other.example', n::text, 'com.example.other.v1', '' FROM generate_series(1, 1500) AS n";
+    run(&mut db, fill).await;
+    let confirmed: Vec<_> = store.read(all_above(0)).await.unwrap().rows.iter().map(|row| row.seq).collect();
+    let settlement = Settlement { confirmed, ..Settlement::default() };
+    assert_eq!(store.settle("relay", &leases, &settlement).await.unwrap(), 1500);
+    store.clean_up().await.unwrap();
+    assert_eq!(scalar(&mut db, "SELECT pg_relation_size('factum_outbox_0')").await, 0);
 }
 
 /// One that passes on what sessions begin with, or swallows it without a word.

@@ -1,5 +1,5 @@
 //! The fixture of the store suite: every store in a schema of its own, reached through a proxy that can lose answers.
-#![allow(dead_code, reason = "one of two files of tests makes it with its own servers")]
+#![allow(dead_code, reason = "one of three files of tests makes it with its own servers")]
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(crate) struct Schemas {
     kept: Mutex<Vec<Kept>>,
     /// Where schemas are made, and how stores get there, if not as the environment says.
     urls: Option<(String, String)>,
+    /// How large the partitions of their outboxes are.
+    partitions: Option<u64>,
 }
 
 struct Kept {
@@ -49,7 +51,12 @@ async fn interfere(mut db: PgConnection, how: FailingCommit, proxy: Arc<Proxy>) 
 impl Schemas {
     /// In this database; stores get there by the second URL.
     pub(crate) fn at(direct: &str, stores: &str) -> Self {
-        Self { kept: Mutex::default(), urls: Some((direct.to_owned(), stores.to_owned())) }
+        Self { urls: Some((direct.to_owned(), stores.to_owned())), ..Self::default() }
+    }
+
+    /// With outboxes of such partitions.
+    pub(crate) fn partitioned(rows_per_partition: u64) -> Self {
+        Self { partitions: Some(rows_per_partition), ..Self::default() }
     }
 
     /// The last one made is the one that is asked about.
@@ -75,7 +82,12 @@ impl StoreFixture for Schemas {
         let schema = Schema::at(&direct).await;
         let address = crate::support::address(&stores);
         let proxy = Arc::new(Proxy::to(address).await.expect("a proxy"));
-        schema.options().migrate().await.expect("tables");
+        let options = schema.options();
+        let options = match self.partitions {
+            Some(rows) => options.partitioned(rows),
+            None => options,
+        };
+        options.migrate().await.expect("tables");
         let store = schema.options_at(&proxy.instead_of(&stores)).connect().await.expect("a store");
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Kept { schema, proxy });
         store
