@@ -79,7 +79,7 @@ texts! {
     read_summed = &read::text(false, Measure::Sum);
     read_summed_and_look = &read::text(true, Measure::Sum);
     confirmed = &settle::confirmed(settle::LISTED);
-    confirmed_run = &settle::confirmed(settle::RUN);
+    confirmed_dense = &settle::confirmed(settle::DENSE);
     fence = settle::FENCE;
     gone = settle::GONE;
     failed = settle::FAILED;

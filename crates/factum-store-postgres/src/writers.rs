@@ -24,6 +24,10 @@ use factum::port::{BucketSet, Read};
 /// Writers that have been open for longer are looked for within a read rather than read for.
 const YOUNG: Duration = Duration::from_millis(200);
 
+/// So long one look is good for the reads after it, which begin as low as it allows: a look takes every lock of the server's
+/// table of locks, and whoever looks a thousand times a second holds up those who write.
+const GOOD_FOR: Duration = Duration::from_millis(10);
+
 /// The sets of buckets of so many reads are taken for those that are read.
 const READS_KEPT: usize = 16;
 
@@ -55,6 +59,7 @@ pub(crate) struct Writers {
     /// The highest `seq` that was shown.
     shown: i64,
     open: HashMap<Writer, Seen>,
+    looked: Option<Instant>,
     /// The buckets of the last reads.
     asked: std::collections::VecDeque<BucketSet>,
 }
@@ -66,6 +71,7 @@ impl Default for Writers {
             known: 0,
             shown: 0,
             open: HashMap::new(),
+            looked: None,
             asked: std::collections::VecDeque::new(),
         }
     }
@@ -76,7 +82,7 @@ impl Default for Writers {
 pub(crate) struct Plan {
     /// Where it begins.
     pub(crate) begin: i64,
-    /// Whether it has to look at the locks.
+    /// Whether it has to look at the locks: now and then, and always where an old writer is left alone.
     pub(crate) look: bool,
     buckets: BucketSet,
     /// `known` and `shown`, as they were when the read was planned: several reads may be on their way.
@@ -134,12 +140,15 @@ impl Writers {
         let owing = self.open.values().filter(|seen| !seen.owed.intersection(read.buckets).is_empty());
         let read_for = owing.filter(|seen| all || seen.ended || now.duration_since(seen.first) < YOUNG);
         let begin = read_for.map(|seen| seen.since).fold(read.above.min(proven), i64::min);
+        let leaves_alone = self.open.values().any(|seen| !seen.ended && seen.since < begin);
+        let wants = !self.open.is_empty() || self.shown > proven;
+        let is_due = self.looked.is_none_or(|looked| now.duration_since(looked) >= GOOD_FOR);
         let (ended, open): (Vec<_>, Vec<_>) = self.open.iter().partition(|(_, seen)| seen.ended);
         let names =
             |writers: Vec<(&Writer, &Seen)>| writers.into_iter().map(|(writer, _)| writer.clone()).collect();
         Plan {
             begin,
-            look: !self.open.is_empty() || self.shown > proven,
+            look: leaves_alone || (wants && is_due),
             buckets: read.buckets,
             known: self.known,
             shown: self.shown,
@@ -165,6 +174,7 @@ impl Writers {
         self.forget(plan, end);
         if let Some(look) = &shown.look {
             self.note(plan, &look.writers, now);
+            self.looked = Some(now);
             self.known = self.known.max(plan.shown).max(shown.last.unwrap_or(0)).max(look.drawn);
         }
         Verdict::Sound(self.next(plan.buckets, now))
@@ -267,8 +277,9 @@ mod tests {
             self.writers.absorb(plan, &shown, self.now)
         }
 
-        /// A read that shows up to `last`, all of it.
+        /// A read that shows up to `last`, all of it, a while after the one before.
         fn read(&mut self, last: i64, look: &[&str]) -> Verdict {
+            self.now += GOOD_FOR;
             let plan = self.plan(i64::MAX);
             self.shows(&plan, last, false, look)
         }
@@ -303,7 +314,24 @@ mod tests {
         // Above that nothing is known.
         let plan = reads.plan(400);
         reads.shows(&plan, 1_100, true, &[]);
+        reads.now += GOOD_FOR;
         assert_eq!((reads.plan(1_100).begin, reads.plan(1_100).look), (1_000, true));
+    }
+
+    #[test]
+    fn a_look_is_good_for_a_while_unless_an_old_writer_is_left_alone() {
+        let mut reads = Reads::new();
+        for look in [&[][..], &[], &["3/7"]] {
+            reads.read(10, look);
+        }
+        let plan = reads.plan(20);
+        assert_eq!((plan.begin, plan.look), (10, false));
+        reads.shows(&plan, 30, false, &[]);
+        reads.now += YOUNG;
+        reads.read(30, &["3/7"]);
+        reads.read(30, &["3/7"]);
+        let plan = reads.plan(30);
+        assert_eq!((plan.begin, plan.look), (30, true));
     }
 
     #[test]
