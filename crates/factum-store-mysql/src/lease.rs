@@ -1,6 +1,6 @@
 //! Who relays which buckets: rows that relays take, renew and give back, by the database's clock. Each statement commits
-//! by itself and takes its rows in the order of their key, so that no two relays wait for each other. A relay that just
-//! goes on sends one statement.
+//! by itself, changes rows of one table, in the order of their key, and counts without a lock, so that no two relays wait
+//! for each other. A relay that just goes on sends one statement.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,28 +21,43 @@ macro_rules! is_free {
     };
 }
 
-/// Says that somebody is at work, renews what he holds, and gives back what he no longer wants. It answers by what an
-/// `UPDATE` can say: the rows that it found, and, as the last inserted id, how many others are at work, times 256, and
-/// how many buckets are free. Parameters: until (an interval), owner, lasts, give back, give back, until, lasts, owner.
+/// Who is at work: whoever has a lease says so by that, and the others by their presence.
+macro_rules! at_work {
+    () => {
+        concat!(
+            "(SELECT owner FROM {p}relay WHERE until > ",
+            db_now!(),
+            " AND until <= ",
+            db_now!(),
+            " + lasts UNION SELECT owner FROM {p}lease WHERE until > ",
+            db_now!(),
+            " AND until <= ",
+            db_now!(),
+            " + lasts) AS at_work"
+        )
+    };
+}
+
+/// Renews what somebody holds, and gives back what he no longer wants. It answers by what an `UPDATE` can say: the rows
+/// that it found, and, if there are any, as the last inserted id, how many others are at work, times 256, and how many
+/// buckets are free. An `UPDATE` of several tables would lock all that it counts, and each relay wait for all others.
+/// It walks over the key; told to sort by it, MariaDB would collect the rows first, and wait for those of others.
+/// Parameters: give back, until (an interval), owner, lasts, give back, owner.
 pub(crate) const RENEW: &str = concat!(
-    "UPDATE {p}relay AS r LEFT JOIN {p}lease AS l ON l.owner = r.owner
-     SET r.until = ",
+    "UPDATE {p}lease
+     SET until = if((? >> bucket) & 1, 0, ",
     db_now!(),
-    " + ? + 0 * last_insert_id((SELECT others.n * 256 + free.n FROM
-            (SELECT count(*) AS n FROM {p}relay WHERE owner <> ? AND until > ",
-    db_now!(),
-    " AND until <= ",
-    db_now!(),
-    " + lasts) AS others, (SELECT count(*) AS n FROM {p}lease WHERE ",
+    " + ?) + 0 * last_insert_id((SELECT others.n * 256 + free.n FROM
+            (SELECT count(*) AS n FROM ",
+    at_work!(),
+    " WHERE owner <> ?) AS others, (SELECT count(*) AS n FROM {p}lease WHERE ",
     is_free!(),
-    ") AS free)), r.lasts = ?,
-         l.owner = if((? >> l.bucket) & 1, NULL, l.owner),
-         l.until = if((? >> l.bucket) & 1, 0, ",
-    db_now!(),
-    " + ?), l.lasts = ?
-     WHERE r.owner = ?"
+    ") AS free)), lasts = ?,
+         owner = if((? >> bucket) & 1, NULL, owner)
+     WHERE owner = ?"
 );
 
+/// Parameters: owner, until (an interval), lasts.
 pub(crate) const ARRIVE: &str = concat!(
     "INSERT INTO {p}relay (owner, until, lasts) VALUES (?, ",
     db_now!(),
@@ -65,11 +80,9 @@ pub(crate) const LEASES: &str = concat!(
     "SELECT bucket, epoch, CASE WHEN owner = ? THEN 1 WHEN ",
     is_free!(),
     " THEN 2 ELSE 0 END,
-         (SELECT count(*) FROM {p}relay AS r WHERE r.until > ",
-    db_now!(),
-    " AND r.until <= ",
-    db_now!(),
-    " + r.lasts)
+         (SELECT count(*) FROM ",
+    at_work!(),
+    ")
      FROM {p}lease ORDER BY bucket"
 );
 
@@ -147,8 +160,8 @@ pub(crate) async fn lease(
 ) -> Result<Leased, BoxError> {
     let lasts = micros(asked.duration);
     let give_back = asked.give_back.bits();
-    let renew = texts.renew.query().bind(lasts).bind(owner.to_owned()).bind(lasts).bind(give_back);
-    let renew = renew.bind(give_back).bind(lasts).bind(lasts).bind(owner.to_owned());
+    let renew = texts.renew.query().bind(give_back).bind(lasts).bind(owner.to_owned()).bind(lasts);
+    let renew = renew.bind(give_back).bind(owner.to_owned());
     let renewed = renew.execute(&mut *db).await?;
     let (mut found, told) = (renewed.rows_affected(), renewed.last_insert_id());
     let (others, free) = (told / 256, told % 256);
@@ -158,7 +171,8 @@ pub(crate) async fn lease(
     {
         return Ok(Leased { leases, relays: usize::try_from(others)?.saturating_add(1) });
     }
-    if found == 0 {
+    // It may have no lease that says that it is at work.
+    if found == 0 || !asked.give_back.is_empty() {
         texts.arrive.query().bind(owner.to_owned()).bind(lasts).bind(lasts).execute(&mut *db).await?;
     }
     let mut table = Table::look(texts, db, owner).await?;
