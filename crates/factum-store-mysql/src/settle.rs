@@ -1,5 +1,6 @@
 //! What a relay writes down: fenced by the epochs of its leases, by listed `seq`, in the order of their key.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use factum::BoxError;
@@ -28,6 +29,14 @@ pub(crate) const CONFIRMED_ALONE: &str = "
     STRAIGHT_JOIN JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
     STRAIGHT_JOIN {p}outbox AS o ON o.seq = listed.seq
     WHERE (fence.buckets >> o.bucket) & 1";
+
+/// Takes all rows of a settlement in the order of their key, before its statements take some each. They are told of no
+/// others: a statement waits for each row that it lists, another relay's too. So two that list rows of each other's,
+/// because leases have moved, do not wait in a circle. Parameters: seqs, buckets.
+pub(crate) const HOLD: &str = "
+    SELECT o.seq FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS listed
+    STRAIGHT_JOIN {p}outbox AS o ON o.seq = listed.seq
+    WHERE (? >> o.bucket) & 1 FOR UPDATE";
 
 /// Parameters: seqs, buckets.
 pub(crate) const CONFIRMED: &str = "
@@ -66,9 +75,11 @@ pub(crate) fn is_plain(settlement: &Settlement) -> bool {
     settlement.failed.is_empty() && settlement.given_up.is_empty()
 }
 
-/// Its parameters.
+/// The leases as a fence wants them: in the order of their key.
 pub(crate) fn pairs(leases: &[Lease]) -> Result<String, BoxError> {
-    json(&leases.iter().map(|lease| (i64::from(lease.bucket), lease.epoch)).collect::<Vec<_>>())
+    let mut pairs: Vec<_> = leases.iter().map(|lease| (lease.bucket, lease.epoch)).collect();
+    pairs.sort_unstable();
+    json(&pairs)
 }
 
 /// In the order of their key, as everybody else takes rows.
@@ -104,6 +115,10 @@ pub(crate) async fn settle(
     if buckets.is_empty() {
         return Ok(0);
     }
+    let listed = json(&ascending(&all_of(settlement)))?;
+    let hold = texts.hold.scalar::<i64>().bind(listed).bind(buckets.bits());
+    let held = hold.fetch_all(&mut *db).await?.into_iter().collect();
+    let settlement = &only(&held, settlement);
     let mut changed = 0;
     for (text, list) in changes(texts, settlement)? {
         changed += text.query().bind(list).bind(buckets.bits()).execute(&mut *db).await?.rows_affected();
@@ -116,6 +131,22 @@ pub(crate) async fn settle(
         changed += gone.execute(db).await?.rows_affected();
     }
     Ok(changed)
+}
+
+/// All rows that it speaks of.
+fn all_of(settlement: &Settlement) -> Vec<i64> {
+    let failed = settlement.failed.iter().map(|row| row.seq);
+    let given_up = settlement.given_up.iter().map(|row| row.seq);
+    settlement.confirmed.iter().copied().chain(failed).chain(given_up).collect()
+}
+
+/// What it says of these rows.
+fn only(held: &HashSet<i64>, settlement: &Settlement) -> Settlement {
+    let mut only = settlement.clone();
+    only.confirmed.retain(|seq| held.contains(seq));
+    only.failed.retain(|row| held.contains(&row.seq));
+    only.given_up.retain(|row| held.contains(&row.seq));
+    only
 }
 
 /// The statements of a settlement, each with its list as JSON.

@@ -77,6 +77,7 @@ texts! {
     leave: lease::LEAVE,
     forget_dead: lease::FORGET_DEAD,
     fence: settle::FENCE,
+    hold: settle::HOLD,
     confirmed_alone: settle::CONFIRMED_ALONE,
     confirmed: settle::CONFIRMED,
     failed: settle::FAILED,

@@ -402,3 +402,59 @@ async fn a_relay_that_just_goes_on_renews_by_one_statement_and_notices_all_the_s
     let again = store.lease("one", share).await.unwrap();
     assert_eq!((again.leases.len(), again.relays), (40, 1));
 }
+
+/// Relays that lose their leases all the time, and say what they have to say all the same.
+async fn rush(store: &MySql, relay: u8) {
+    let owner = format!("relay {relay}");
+    for round in 0..25_u8 {
+        let give_back: BucketSet =
+            (0..64).filter(|bucket| (bucket + round + relay).is_multiple_of(3)).collect();
+        let asked = Asked { duration: Duration::from_millis(40), most: 24, give_back };
+        let leases = store.lease(&owner, asked).await.unwrap().leases;
+        let rows = store.read(Read { rows_max: 20, ..ALL }).await.unwrap().rows;
+        let mut seqs: Vec<_> = rows.iter().map(|row| row.seq).collect();
+        if relay.is_multiple_of(2) {
+            seqs.reverse();
+        }
+        let failed = |seq| factum::port::FailedTry {
+            seq,
+            attempts: 1,
+            again_after: Duration::ZERO,
+            reason: "no".into(),
+        };
+        let half = if round % 2 == 0 { seqs.len() / 2 } else { 0 };
+        let failed = seqs.drain(..half).map(failed).collect();
+        let settlement = Settlement { confirmed: seqs, failed, ..Settlement::default() };
+        store.settle(&owner, &leases, &settlement).await.unwrap();
+        if round % 3 == 2 {
+            store.release(&owner).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_28_leases_settlements_and_inserts_never_wait_in_a_circle() {
+    let name = "f_28_leases_settlements_and_inserts_never_wait_in_a_circle";
+    let Some(server) = or_skip(name, MariaDb::start().await) else { return };
+    let database = Database::on(server.url());
+    let store = database.store_with(|options| options.own_connections(8).connections(8)).await;
+    commit(&store, (0..400).map(|n| envelope(&format!("key {n}"), n)).collect()).await;
+    let mut all = tokio::task::JoinSet::new();
+    for relay in 0..8 {
+        let store = store.clone();
+        all.spawn(async move { rush(&store, relay).await });
+    }
+    for writer in 0..8 {
+        let store = store.clone();
+        all.spawn(async move {
+            for n in 0..25 {
+                commit(&store, (0..5).map(|key| envelope(&format!("{writer} {key}"), n)).collect()).await;
+            }
+        });
+    }
+    // A deadlock is an error of one of them, too.
+    while let Some(done) = all.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(deadlocks(&database).await, 0);
+}
