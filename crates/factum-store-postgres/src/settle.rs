@@ -33,7 +33,8 @@ pub(crate) const LISTED: &str = "seq = ANY ((SELECT $1)::bigint[])";
 /// Any rows, in ascending order, of which few are left out: the index is walked from the first to the last, and each row
 /// looked up in a hash of the list. It takes half of what a look into the index for each row takes. `NOT IN` is looked up
 /// in a hash; `IN` would become a join, row by row.
-pub(crate) const DENSE: &str = "seq >= (SELECT ($1::bigint[])[1]) AND seq <= (SELECT ($1::bigint[])[cardinality($1)])
+pub(crate) const DENSE: &str =
+    "seq >= (SELECT ($1::bigint[])[1]) AND seq <= (SELECT ($1::bigint[])[cardinality($1)])
          AND NOT (seq NOT IN (SELECT unnest($1::bigint[])))";
 
 /// Whether at least half of the numbers from the first to the last are in the list.
