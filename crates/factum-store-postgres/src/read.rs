@@ -41,8 +41,8 @@ const BARRIER: &str = "(SELECT CASE WHEN pg_current_wal_flush_lsn() < pg_current
 ///
 /// Numbers of transactions go round: a mark that is half-way round is none, and everything is young.
 const YOUNG: &str =
-    "NOT o.synchronous AND age(o.xmin) <= (SELECT CASE WHEN age($6::text::xid) BETWEEN 0 AND 1000000000
-        THEN age($6::text::xid) ELSE 2147483647 END)";
+    "NOT o.synchronous AND age(o.xmin) <= (SELECT CASE WHEN age(mark) BETWEEN 0 AND 1000000000 THEN age(mark) ELSE 2147483647 END
+        FROM (SELECT $6::text::xid AS mark) AS m)";
 
 /// How a read keeps to the bytes that it may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) fn text(look: bool, measure: Measure) -> String {
 }
 
 /// What of these buckets is above, not in hand, and not held back.
-pub(crate) const SHOWN: &str = "o.seq > (SELECT $1::bigint) AND ($2 >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest($5::bigint[]))
+pub(crate) const SHOWN: &str = "o.seq > (SELECT $1::bigint) AND ((SELECT $2::bigint) >> o.bucket) & 1 <> 0 AND o.seq NOT IN (SELECT unnest((SELECT $5::bigint[])))
                 AND NOT EXISTS (SELECT 1 FROM {prefix}dead_letter WHERE side = ':relay' AND holds = 2)
                 AND (NOT (SELECT EXISTS (SELECT 1 FROM {prefix}dead_letter WHERE side = ':relay' AND holds > 0))
                     OR NOT EXISTS (SELECT 1 FROM {prefix}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
@@ -95,7 +95,7 @@ pub(crate) fn text_of(rows: &str, look: bool, measure: Measure) -> String {
             format!(
                 "{facts} UNION ALL
                 (SELECT o.seq, o.bucket, o.attempts, NULL::text[], CASE WHEN {YOUNG} THEN {BARRIER} END, {columns}
-                    CASE WHEN octet_length(o.data) <= $4 THEN o.data END {shown})"
+                    CASE WHEN octet_length(o.data) <= (SELECT $4::bigint) THEN o.data END {shown})"
             )
         }
         Measure::Sum => {
@@ -106,7 +106,7 @@ pub(crate) fn text_of(rows: &str, look: bool, measure: Measure) -> String {
                 FROM (SELECT n.*, sum(octet_length(n.data)) OVER (ORDER BY n.seq ROWS UNBOUNDED PRECEDING)
                         - octet_length(n.data) AS before
                     FROM (SELECT o.*, {YOUNG} AS is_young {shown}) AS n) AS r
-                WHERE r.before < $4"
+                WHERE r.before < (SELECT $4::bigint)"
             )
         }
     }

@@ -21,8 +21,8 @@ pub(crate) fn confirmed(which: &str) -> String {
     format!(
         "DELETE FROM {{prefix}}outbox WHERE {which}
          AND ((SELECT coalesce(bit_or(1::bigint << l.bucket::integer), 0) FROM {{prefix}}lease AS l
-             JOIN unnest($3::smallint[], $4::bigint[]) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
-             WHERE l.owner = $2) >> bucket) & 1 <> 0
+             JOIN unnest((SELECT $3::smallint[]), (SELECT $4::bigint[])) AS mine (bucket, epoch) ON l.bucket = mine.bucket AND l.epoch = mine.epoch
+             WHERE l.owner = (SELECT $2::text)) >> bucket) & 1 <> 0
          AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL"
     )
 }
@@ -35,7 +35,7 @@ pub(crate) const LISTED: &str = "seq = ANY ((SELECT $1)::bigint[])";
 /// in a hash; `IN` would become a join, row by row.
 pub(crate) const DENSE: &str =
     "seq >= (SELECT ($1::bigint[])[1]) AND seq <= (SELECT ($1::bigint[])[cardinality($1)])
-         AND NOT (seq NOT IN (SELECT unnest($1::bigint[])))";
+         AND NOT (seq NOT IN (SELECT unnest((SELECT $1::bigint[]))))";
 
 /// Whether at least half of the numbers from the first to the last are in the list.
 fn is_dense(seqs: &[i64]) -> bool {

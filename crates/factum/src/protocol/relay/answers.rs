@@ -129,7 +129,7 @@ impl Relay {
         if now < self.settling.due_at(unanswered, self.is_closing(), &self.options) {
             return;
         }
-        if let Some(settlement) = self.settling.begin(&self.hand.rows) {
+        if let Some(settlement) = self.settling.begin(now, &self.hand.rows) {
             out.push(Output::Settle(self.leases.held(), settlement));
         }
     }

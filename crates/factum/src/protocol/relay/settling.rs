@@ -18,6 +18,8 @@ pub(super) enum Fate {
 pub(super) struct Settling {
     pending: Vec<(u64, Fate)>,
     since: Duration,
+    /// When the latest settlement was begun.
+    begun: Option<Duration>,
     writing: Option<Vec<(u64, Fate)>>,
     failures: u32,
     not_before: Duration,
@@ -35,19 +37,25 @@ impl Settling {
         self.pending.is_empty() && self.writing.is_none()
     }
 
-    /// When the next settlement is due; at once where nothing else is awaited, or a batch is together.
+    /// When the next settlement is due; at once where a batch is together, or nothing else is awaited and the latest was
+    /// a while ago: of events that come one by one each would have a commit of its own.
     pub(super) fn due_at(&self, unanswered: usize, closing: bool, options: &Options) -> Duration {
         if self.pending.is_empty() || self.writing.is_some() {
             return Duration::MAX;
         }
         let Size { rows, .. } = options.batch;
-        let together = unanswered == 0 || closing || self.pending.len() >= rows;
-        let due = if together { Duration::ZERO } else { self.since + options.settle_after };
+        let together = closing || self.pending.len() >= rows;
+        let due = match self.begun {
+            _ if together => Duration::ZERO,
+            None if unanswered == 0 => Duration::ZERO,
+            Some(begun) if unanswered == 0 => begun + options.settle_after,
+            _ => self.since + options.settle_after,
+        };
         due.max(self.not_before)
     }
 
     /// Begins to write what is pending, without rows that were let go of meanwhile; `None` where nothing is left.
-    pub(super) fn begin(&mut self, rows: &Rows) -> Option<Settlement> {
+    pub(super) fn begin(&mut self, now: Duration, rows: &Rows) -> Option<Settlement> {
         let mut writing = std::mem::take(&mut self.pending);
         writing.retain(|(handle, _)| rows.answered(*handle).is_some());
         let mut settlement = Settlement::default();
@@ -63,6 +71,7 @@ impl Settling {
         if writing.is_empty() {
             return None;
         }
+        self.begun = Some(now);
         self.writing = Some(writing);
         Some(settlement)
     }

@@ -150,7 +150,23 @@ fn confirmed_rows_share_a_settlement_and_none_waits_longer_than_the_delay() {
     assert_eq!(settlement(&bench.pass(MILLIS(1))).unwrap().confirmed, [1, 2]);
     // One at a time, although nothing is unanswered any more.
     assert_eq!(settlement(&bench.answer(c, Answer::Confirmed)), None);
-    assert_eq!(settlement(&bench.on(Input::Settled(2))).unwrap().confirmed, [3]);
+    assert_eq!(settlement(&bench.on(Input::Settled(2))), None);
+    assert_eq!(settlement(&bench.pass(MILLIS(19))), None);
+    assert_eq!(settlement(&bench.pass(MILLIS(1))).unwrap().confirmed, [3]);
+}
+
+#[test]
+fn what_is_confirmed_alone_is_settled_at_once_where_nothing_was_settled_lately() {
+    let mut bench = Bench::new(|_| {});
+    let out = bench.read(&[(1, "a")]);
+    assert_eq!(settlement(&bench.answer(ticket(&out, 1), Answer::Confirmed)).unwrap().confirmed, [1]);
+    bench.on(Input::Settled(1));
+    bench.on(found(Vec::new()));
+    bench.pass(MILLIS(20));
+    bench.on(found(Vec::new()));
+    bench.on(Input::Hint);
+    let out = bench.read(&[(2, "b")]);
+    assert_eq!(settlement(&bench.answer(ticket(&out, 2), Answer::Confirmed)).unwrap().confirmed, [2]);
 }
 
 #[test]
