@@ -170,7 +170,8 @@ async fn f_24_a_writer_in_another_table_or_database_holds_nothing_up() {
         assert_eq!(reader.ids().await, [format!("{n}")]);
     }
     // One look at the locks is good for some reads.
-    let soon = tokio::time::timeout(Duration::from_secs(30), async { while reader.read().await.floor < 20 {} });
+    let soon =
+        tokio::time::timeout(Duration::from_secs(30), async { while reader.read().await.floor < 20 {} });
     soon.await.expect("nothing is read again");
     run(&mut elsewhere, "COMMIT").await;
     elsewhere.close().await.unwrap();
