@@ -27,17 +27,17 @@ const LOOK: &str = "(WITH drawn AS MATERIALIZED (SELECT coalesce(CASE
 
 /// Asked at the first row that is shown and not known to be durable, after the snapshot was taken, and once: a subquery
 /// that depends on nothing. A commit is visible before it is durable where its `synchronous_commit` is off; all others are
-/// made visible when they are on the disk. Each row says what it was when the row was written. If the log is
-/// not on the disk as far as it is written, this statement writes a record, and waits for its own commit: then all that
-/// it has seen is on the disk too. True or false where it was asked, and either way that is so.
+/// made visible when they are on the disk. Each row says what it was when the row was written. If the log is not on the
+/// disk as far as it is written, this statement writes a record, and waits for its own commit: then all that it has seen
+/// is on the disk too. True or false where it was asked, and either way that is so.
 const BARRIER: &str = "(SELECT CASE WHEN pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() THEN
             CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
             IS NULL OR pg_logical_emit_message(true, 'factum', '') IS NOT NULL
         ELSE false END)";
 
-/// Whether the commit of a row did not wait for the disk, and may be younger than `$6`: transactions that had ended when everything was last known to be on the disk.
-/// A long outbox was written by such; without this each read of it would wait for the disk, because settlements write to
-/// the log all the time.
+/// Whether the commit of a row did not wait for the disk, and may be younger than `$6`: transactions that had ended when
+/// everything was last known to be on the disk. A long outbox was written by such; without this each read of it would wait
+/// for the disk, because settlements write to the log all the time.
 ///
 /// Numbers of transactions go round: a mark that is half-way round is none, and everything is young.
 const YOUNG: &str =
@@ -87,7 +87,6 @@ pub(crate) fn text_of(rows: &str, look: bool, measure: Measure) -> String {
     );
     let columns =
         |of: &str| READ.split(", ").map(|column| format!("{of}.{column}")).collect::<Vec<_>>().join(", ");
-    let shown = format!("FROM {rows}");
     match measure {
         Measure::Share => {
             let columns = columns("o");
@@ -95,7 +94,7 @@ pub(crate) fn text_of(rows: &str, look: bool, measure: Measure) -> String {
             format!(
                 "{facts} UNION ALL
                 (SELECT o.seq, o.bucket, o.attempts, NULL::text[], CASE WHEN {YOUNG} THEN {BARRIER} END, {columns}
-                    CASE WHEN octet_length(o.data) <= (SELECT $4::bigint) THEN o.data END {shown})"
+                    CASE WHEN octet_length(o.data) <= (SELECT $4::bigint) THEN o.data END FROM {rows})"
             )
         }
         Measure::Sum => {
@@ -105,7 +104,7 @@ pub(crate) fn text_of(rows: &str, look: bool, measure: Measure) -> String {
                 SELECT r.seq, r.bucket, r.attempts, NULL::text[], CASE WHEN r.is_young THEN {BARRIER} END, {columns}
                 FROM (SELECT n.*, sum(octet_length(n.data)) OVER (ORDER BY n.seq ROWS UNBOUNDED PRECEDING)
                         - octet_length(n.data) AS before
-                    FROM (SELECT o.*, {YOUNG} AS is_young {shown}) AS n) AS r
+                    FROM (SELECT o.*, {YOUNG} AS is_young FROM {rows}) AS n) AS r
                 WHERE r.before < (SELECT $4::bigint)"
             )
         }
@@ -170,12 +169,11 @@ async fn ask(store: &Postgres, read: &Read, begin: i64, look: bool) -> Result<Op
     let [_, _, _, _, low @ ..] = durable.to_be_bytes();
     let (rows_max, bytes_max) = (read.rows_max.max(1), read.bytes_max.max(1));
     let measure = store.shared.measures.next();
-    let (text, bytes) = match (measure, look) {
-        (Measure::Share, false) => (&texts.read, (bytes_max / rows_max).max(1)),
-        (Measure::Share, true) => (&texts.read_and_look, (bytes_max / rows_max).max(1)),
-        (Measure::Sum, false) => (&texts.read_summed, bytes_max),
-        (Measure::Sum, true) => (&texts.read_summed_and_look, bytes_max),
+    let (plain, looking, bytes) = match measure {
+        Measure::Share => (&texts.read, &texts.read_and_look, (bytes_max / rows_max).max(1)),
+        Measure::Sum => (&texts.read_summed, &texts.read_summed_and_look, bytes_max),
     };
+    let text = if look { looking } else { plain };
     let query = texts
         .query(text)
         .bind(begin)
