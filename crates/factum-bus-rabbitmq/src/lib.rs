@@ -11,8 +11,8 @@
 //! `shop.billing.0` to `shop.billing.7`, and `shop.billing.unreadable` for messages that are no events. A program
 //! in another language publishes to the first with a routing key such as `com.example.order-placed.v1.3`: the type and
 //! the partition, which is the first byte of the MD5 of `partitionkey` (or else `id`), modulo 64, modulo the number of
-//! partitions. It reads by binding a queue of its own there, which gets all of this service; or, for some types only, a
-//! topic exchange of its own, and to that its queue by `com.example.order-placed.v1.*`. Attributes are headers
+//! partitions. It reads by binding a queue of its own there, which gets all of this service; or, for some types only, to
+//! the topic exchange `shop.https://shop.example/ordering.topic` by `com.example.order-placed.v1.*`. Attributes are headers
 //! `ce-<name>`, as in CloudEvents' other binary modes.
 //!
 //! What is the broker's, and cannot be mended from here:

@@ -4,6 +4,7 @@
 //! | what | name | with namespace `factum` |
 //! |---|---|---|
 //! | a service's exchange | `<namespace>.<source>` | `factum.https://shop.example/ordering` |
+//! | the same, to bind to by type | `<exchange>.topic` | `factum.https://shop.example/ordering.topic` |
 //! | all exchanges together | `<namespace>` | `factum` |
 //! | routing key | `<type>.<partition>` | `com.example.order-placed.v1.3` |
 //! | a subscription's queue | `<namespace>.<subscription>.<partition>` | `factum.billing.3` |
@@ -62,6 +63,11 @@ impl Names {
             Some(name) => fit(name, NAME_BYTES_MAX),
             None => fit(&format!("{}.{source}", self.namespace), NAME_BYTES_MAX),
         }
+    }
+
+    /// The topic exchange behind it, from which somebody else takes some types.
+    pub(crate) fn topic(&self, source: &Source) -> ShortString {
+        fit(&format!("{}.topic", self.exchange(source)), NAME_BYTES_MAX)
     }
 
     /// The queue of one partition of a subscription.
@@ -140,6 +146,7 @@ mod tests {
         assert_eq!(exchange("https://shop.example/ordering"), "factum.https://shop.example/ordering");
         assert_eq!(exchange("urn:shop"), "factum.urn:shop");
         assert_eq!(exchange("https://shop.example/payment"), "payments");
+        assert_eq!(names.topic(&"https://shop.example/payment".into()).as_str(), "payments.topic");
     }
 
     #[test]
@@ -156,6 +163,8 @@ mod tests {
         let exchange = |end: &str| names().exchange(&long(end).into()).to_string();
         assert!(exchange("a").len() <= 255, "{}", exchange("a").len());
         assert_ne!(exchange("a"), exchange("b"));
+        let topic = |end: &str| names().topic(&long(end).into()).to_string();
+        assert!(topic("a").len() <= 255 && topic("a") != topic("b") && topic("a") != exchange("a"));
         assert_ne!(routing_key(&"t".repeat(255), 63), routing_key(&"t".repeat(254), 63));
         assert!(routing_key(&"t".repeat(255), 63).as_str().ends_with(".63"));
         assert_ne!(names().queue(&long("a"), 1), names().queue(&long("b"), 1));

@@ -77,7 +77,8 @@ impl Options {
     }
 
     /// The exchange of a source, where it shall not be `<namespace>.<source>`. Its publishers and those who look for
-    /// it must be told the same. An exchange that exists must be a durable fanout exchange.
+    /// it must be told the same. An exchange that exists must be a durable fanout exchange. The topic exchange behind it,
+    /// for those who want some types, is called `<exchange>.topic`.
     pub fn exchange(mut self, source: impl Into<String>, exchange: impl Into<String>) -> Self {
         self.exchanges.insert(source.into(), exchange.into());
         self

@@ -2,7 +2,7 @@
 //!
 //! A service publishes to its own fanout exchange. Each of those is bound to one direct exchange of the namespace, the
 //! hub, and subscriptions bind their queues there: so a subscription gets its types from every source, also from one
-//! that appears later. AMQP cannot list anything, so what was made is noted in a queue beforehand, the registry, by
+//! that appears later. It is bound to a topic exchange of the service too, for whoever wants some of its types. AMQP cannot list anything, so what was made is noted in a queue beforehand, the registry, by
 //! which it can be found and removed again.
 
 use std::collections::{HashMap, HashSet};
@@ -104,20 +104,18 @@ impl Topology {
         if known.exchanges.contains(source) {
             return Ok(());
         }
-        let name = self.names.exchange(source);
-        if !self.is_there(up, EXCHANGE, &name).await? {
-            self.note(up, EXCHANGE, std::slice::from_ref(&name)).await?;
+        let (name, topic) = (self.names.exchange(source), self.names.topic(source));
+        if !self.is_there(up, EXCHANGE, &topic).await? {
+            self.note(up, EXCHANGE, &[name.clone(), topic.clone()]).await?;
         }
         let channel = self.channel(up).await?;
         self.declare_exchange(up, &channel, &name, ExchangeKind::Fanout).await?;
-        let bind = channel.exchange_bind(
-            self.names.hub(),
-            name.clone(),
-            "".into(),
-            ExchangeBindOptions::default(),
-            FieldTable::default(),
-        );
-        up.ask(format!("binding exchange {name:?}"), bind).await?;
+        self.declare_exchange(up, &channel, &topic, ExchangeKind::Topic).await?;
+        for to in [self.names.hub(), topic] {
+            let (options, arguments) = (ExchangeBindOptions::default(), FieldTable::default());
+            let bind = channel.exchange_bind(to.clone(), name.clone(), "".into(), options, arguments);
+            up.ask(format!("binding exchange {name:?} to {to:?}"), bind).await?;
+        }
         known.exchanges.insert(source.clone());
         Ok(())
     }
