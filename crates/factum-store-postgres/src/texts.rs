@@ -38,8 +38,8 @@ macro_rules! texts {
             pub(crate) fn new(names: &Names, isolation: Isolation, manners: Manners) -> Self {
                 Self {
                     manners,
-                    begin: begin(names, level(isolation), manners),
-                    begin_read: begin(names, "REPEATABLE READ READ ONLY", manners),
+                    begin: begin(names, level(isolation), MARK, manners),
+                    begin_read: begin(names, "REPEATABLE READ READ ONLY", "", manners),
                     begin_own: begin_own(manners),
                     commit_alone: COMMIT_ALONE.into(),
                     $($name: names.fill($text).into(),)+
@@ -102,17 +102,19 @@ fn level(isolation: Isolation) -> &'static str {
     }
 }
 
-/// The mark is gone with the transaction: what asks for it at the end knows that it is still the same.
-fn begin(names: &Names, level: &str, manners: Manners) -> Text {
+/// Gone with the transaction: what asks for it at the end knows that it is still the same. Not `SELECT set_config(..)`,
+/// which is planned and answers a row: that takes the server as long as all the rest of a `BEGIN` and a `COMMIT`.
+const MARK: &str = "; SET LOCAL factum.mark = 'open'";
+
+fn begin(names: &Names, level: &str, mark: &str, manners: Manners) -> Text {
     let path = if manners.on_path {
         String::new()
     } else {
         // Last, so that no name of the application means anything else.
-        names.fill(", set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), '{schema}'), true)")
+        names.fill("; SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), '{schema}'), true)")
     };
     let clear = clear(manners);
-    format!("BEGIN ISOLATION LEVEL {level}{clear}; SELECT set_config('factum.mark', 'open', true){path}")
-        .into()
+    format!("BEGIN ISOLATION LEVEL {level}{clear}{mark}{path}").into()
 }
 
 /// Where a session is ours it has no just-in-time compilation anyway.
