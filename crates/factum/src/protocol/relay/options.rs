@@ -23,7 +23,8 @@ pub struct Options {
     pub lease: Duration,
     /// How often it is renewed; 3 s.
     pub renew: Duration,
-    /// How often the relay asks for leases while another holds some of them; 1 s.
+    /// How often the relay asks for leases while another holds some of them; 1.2 s, so that with a poll a second it asks
+    /// the store less than twice a second.
     pub take_over: Duration,
     /// Handed to the bus and not answered, or answered and not settled, at most; 4,096 rows or 16 MiB.
     pub window: Size,
@@ -75,7 +76,7 @@ impl Default for Options {
         Self {
             lease: millis(10_000),
             renew: millis(3_000),
-            take_over: millis(1_000),
+            take_over: millis(1_200),
             window: Size { rows: 4_096, bytes: 16 << 20 },
             batch: Size { rows: 1_000, bytes: 4 << 20 },
             waiting: Size { rows: 4_096, bytes: 16 << 20 },
