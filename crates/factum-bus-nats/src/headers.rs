@@ -109,20 +109,14 @@ fn one_by_one(lines: &str) -> HeaderMap {
     headers
 }
 
-/// What goes into a header as it is.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        plain[byte as usize] = !matches!(byte, b'"' | b'%');
-        byte += 1;
-    }
-    plain
-};
+/// Whether it goes into a header as it is. Arithmetic rather than a table, so that it is done for many bytes at a time.
+fn is_plain(byte: u8) -> bool {
+    (byte.wrapping_sub(b'!') <= b'~' - b'!') & (byte != b'"') & (byte != b'%')
+}
 
 fn push_encoded(text: &mut String, value: &str) {
     // No way out in the midst: so it is a few instructions for many bytes.
-    match value.bytes().fold(true, |plain, byte| plain & PLAIN[usize::from(byte)]) {
+    match value.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         true => text.push_str(value),
         false => text.extend(utf8_percent_encode(value, ENCODED)),
     }
