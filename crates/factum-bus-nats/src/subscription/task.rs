@@ -2,11 +2,13 @@
 //! in order when it has to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Subscriber;
 use bytes::Bytes;
+use factum::BoxFuture;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use tokio::time::sleep_until;
@@ -47,6 +49,19 @@ pub(super) struct Task {
     pub(super) keep_at: Instant,
     pub(super) ack_wait: Duration,
     pub(super) idle_since: Option<Instant>,
+}
+
+/// The beat that is on its way, if any. It takes a few questions to the server, and deliveries must not wait for that.
+type Beating = Option<BoxFuture<'static, Beaten>>;
+
+/// What came of a beat.
+struct Beaten {
+    sent: Instant,
+    /// What it gave up.
+    drained: BTreeSet<u8>,
+    record: Result<(Record, Standing, Seen), Error>,
+    /// The streams that there are.
+    streams: Result<Vec<String>, Failure>,
 }
 
 pub(super) struct Reading {
@@ -105,8 +120,9 @@ impl Task {
     pub(super) async fn run(mut self) {
         let mut connected = self.ground.connected.clone();
         connected.mark_unchanged();
-        while self.step().await {
-            let next = sleep_until(self.next_step().into());
+        let mut beating = None;
+        while self.step(&mut beating).await {
+            let next = sleep_until(self.next_step(&beating).into());
             tokio::select! {
                 arrival = self.arrivals.next() => match arrival {
                     Some(arrival) => self.take_in_all(arrival).await,
@@ -115,25 +131,31 @@ impl Task {
                 () = self.hub.poke.notified() => {}
                 Some(_) = self.changes.next() => self.beat_at = Instant::now(),
                 Ok(()) = connected.changed() => self.interrupted(),
+                beaten = over(&mut beating) => {
+                    beating = None;
+                    self.beaten(beaten).await;
+                }
                 () = next => {}
             }
         }
+        drop(beating);
         self.leave().await;
         self.hub.lock().phase = Phase::Left;
         self.hub.wake.notify_waiters();
     }
 
-    fn next_step(&self) -> Instant {
+    fn next_step(&self, beating: &Beating) -> Instant {
         let readers = self.readers.values();
         let looks = readers.flat_map(|it| [it.reader.look(), it.check_at]).flatten();
         let idle = self.idle_since.map(|since| since + LINGER);
         // Requests end without a sign where the connection was lost.
         let requests = Instant::now() + EXPIRES / 2;
-        looks.chain(idle).chain([self.beat_at, self.keep_at, requests]).min().unwrap_or(requests)
+        let beat = beating.is_none().then_some(self.beat_at);
+        looks.chain(idle).chain(beat).chain([self.keep_at, requests]).min().unwrap_or(requests)
     }
 
     /// What is due. `false`: it has ended.
-    async fn step(&mut self) -> bool {
+    async fn step(&mut self, beating: &mut Beating) -> bool {
         let now = Instant::now();
         if self.has_ended(now) {
             return false;
@@ -141,8 +163,11 @@ impl Task {
         if now >= self.keep_at {
             self.keep().await;
         }
-        if self.hand_over_drained().await || now >= self.beat_at {
-            self.beat().await;
+        if self.hand_over_drained().await {
+            self.beat_at = now;
+        }
+        if now >= self.beat_at && beating.is_none() {
+            *beating = Some(self.begin_beat());
         }
         self.check().await;
         self.look().await;
@@ -167,26 +192,34 @@ impl Task {
         held.phase == Phase::Ended
     }
 
-    async fn beat(&mut self) {
+    fn begin_beat(&mut self) -> BoxFuture<'static, Beaten> {
         let sent = Instant::now();
-        let lease = self.ground.lease;
+        let (ground, lease) = (self.ground.clone(), self.ground.lease);
         self.beat_at = sent + lease / 3;
-        let Self { ground, token, me, seen, drained, record, .. } = self;
-        let beaten = ground
-            .registry
-            .change(token, |found: Option<Record>| {
+        let (token, me) = (self.token.clone(), self.me.clone());
+        let (seen, drained, known) = (self.seen.clone(), self.drained.clone(), self.record.clone());
+        Box::pin(async move {
+            let change = |found: Option<Record>| {
                 // Somebody removed it: the types are known here, and all else begins anew.
-                let mut record = found.unwrap_or_else(|| record.clone());
-                let mut seen_then = seen.clone();
-                let at = (&mut seen_then, Instant::now());
-                let standing = record.beat(me, lease, ground.partitions, drained, at);
-                Ok(Change::Write(record.clone(), (record, standing, seen_then)))
-            })
-            .await;
-        match beaten {
+                let mut record = found.unwrap_or_else(|| known.clone());
+                let mut seen = seen.clone();
+                let at = (&mut seen, Instant::now());
+                let standing = record.beat(&me, lease, ground.partitions, &drained, at);
+                Ok(Change::Write(record.clone(), (record, standing, seen)))
+            };
+            let record = ground.registry.change(&token, change).await;
+            let streams = ground.server.streams(&ground.names.everything()).await;
+            Beaten { sent, drained, record, streams }
+        })
+    }
+
+    async fn beaten(&mut self, beaten: Beaten) {
+        let lease = self.ground.lease;
+        match beaten.record {
             Ok((record, standing, seen)) => {
                 self.seen = seen;
-                self.stand(record, &standing, sent + lease).await;
+                self.drained.retain(|partition| !beaten.drained.contains(partition));
+                self.stand(record, &standing, beaten.sent + lease, beaten.streams).await;
             }
             Err(error) => {
                 tracing::warn!(subscription = self.record.subscription, %error, "no beat; it is tried again");
@@ -197,7 +230,13 @@ impl Task {
         }
     }
 
-    async fn stand(&mut self, record: Record, standing: &Standing, until: Instant) {
+    async fn stand(
+        &mut self,
+        record: Record,
+        standing: &Standing,
+        until: Instant,
+        streams: Result<Vec<String>, Failure>,
+    ) {
         if standing.joined && self.has_joined {
             tracing::warn!(
                 subscription = record.subscription,
@@ -208,7 +247,6 @@ impl Task {
         self.has_joined = true;
         let lost: BTreeSet<u8> = self.owned.difference(&standing.owned).copied().collect();
         self.lose(&lost);
-        self.drained.clear();
         self.owned.clone_from(&standing.owned);
         self.draining.clone_from(&standing.surplus);
         {
@@ -224,7 +262,7 @@ impl Task {
         if standing.others_may_take {
             self.tell_others().await;
         }
-        if let Err(error) = self.find_streams().await {
+        if let Err(error) = self.find_streams(streams).await {
             tracing::warn!(subscription = self.record.subscription, %error, "the streams cannot be listed");
         }
         self.open_readers().await;
@@ -235,9 +273,9 @@ impl Task {
         let _ = self.ground.server.within(told).await;
     }
 
-    async fn find_streams(&mut self) -> Result<(), Failure> {
+    async fn find_streams(&mut self, there: Result<Vec<String>, Failure>) -> Result<(), Failure> {
         let Ground { server, names, .. } = self.ground.clone();
-        let there = server.streams(&names.everything()).await?;
+        let there = there?;
         if self.streams.keys().any(|name| !there.contains(name)) {
             self.begin_anew();
         }
@@ -254,8 +292,9 @@ impl Task {
         let mut missing = Vec::new();
         for stream in self.streams.values() {
             let name: Arc<str> = stream.name.as_str().into();
-            let pulls =
-                self.owned.difference(&self.draining).map(|partition| (Arc::clone(&name), *partition));
+            // What was drained while the beat was on its way is given up by the next one.
+            let kept = self.owned.difference(&self.draining).filter(|it| !self.drained.contains(it));
+            let pulls = kept.map(|partition| (Arc::clone(&name), *partition));
             missing.extend(pulls.filter(|pull| !self.readers.contains_key(pull)));
         }
         let declared = join_all(missing.into_iter().map(|pull| self.declare(pull))).await;
@@ -371,5 +410,13 @@ impl Task {
             tracing::warn!(subscription = self.record.subscription, %error, "could not say that it leaves");
         }
         self.tell_others().await;
+    }
+}
+
+/// The end of a beat; never, where none is on its way.
+async fn over(beating: &mut Beating) -> Beaten {
+    match beating {
+        Some(beating) => beating.await,
+        None => pending().await,
     }
 }
