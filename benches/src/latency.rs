@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod pace;
+mod tap;
 mod through;
 
 use std::sync::Arc;
@@ -45,10 +46,18 @@ const WRITERS: u32 = 16;
 /// How long a run waits for the last arrival.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What an event of ours passes on its way.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Read,
+    Published,
+}
+
 /// When each event was committed, and when it came, in nanoseconds since the beginning; 0: not yet.
 struct Stamps {
     began: Instant,
     committed: Vec<AtomicU64>,
+    passed: [Vec<AtomicU64>; 2],
     received: Vec<AtomicU64>,
     arrived: AtomicU64,
 }
@@ -56,9 +65,13 @@ struct Stamps {
 impl Stamps {
     fn new(events: u64) -> Arc<Self> {
         let blank = || (0..events).map(|_| AtomicU64::new(0)).collect();
-        let stamps =
-            Self { began: Instant::now(), committed: blank(), received: blank(), arrived: AtomicU64::new(0) };
-        Arc::new(stamps)
+        Arc::new(Self {
+            began: Instant::now(),
+            committed: blank(),
+            passed: [blank(), blank()],
+            received: blank(),
+            arrived: AtomicU64::new(0),
+        })
     }
 
     fn now(&self) -> u64 {
@@ -68,6 +81,14 @@ impl Stamps {
     fn commit(&self, event: i64) {
         if let Some(stamp) = usize::try_from(event).ok().and_then(|event| self.committed.get(event)) {
             stamp.store(self.now(), Ordering::Release);
+        }
+    }
+
+    /// The first time counts.
+    fn pass(&self, stage: Stage, event: i64) {
+        let stamp = usize::try_from(event).ok().and_then(|event| self.passed[stage as usize].get(event));
+        if let Some(stamp) = stamp {
+            let _ = stamp.compare_exchange(0, self.now(), Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
@@ -96,23 +117,46 @@ impl Stamps {
 
     /// Milliseconds at three quantiles and the commits a second, without the first `skipped` events.
     fn figures(&self, skipped: usize) -> Outcome<([f64; 3], f64)> {
-        let mut histogram = Histogram::<u64>::new(3)?;
+        let times = Self::between(&self.committed, &self.received, skipped)?;
         let stamp = |stamp: &AtomicU64| stamp.load(Ordering::Acquire);
         let committed: Vec<u64> = self.committed.iter().skip(skipped).map(stamp).collect();
-        for (committed, received) in committed.iter().zip(self.received.iter().skip(skipped).map(stamp)) {
-            // It may come before the commit has returned to whoever asked for it: that is no time at all.
-            histogram.record(received.saturating_sub(*committed))?;
-        }
         let first = committed.iter().min().copied().unwrap_or(0);
         let last = committed.iter().max().copied().unwrap_or(0);
         let rate = committed.len() as f64 / Duration::from_nanos(last.saturating_sub(first)).as_secs_f64();
-        Ok(([0.5, 0.99, 0.999].map(|share| histogram.value_at_quantile(share) as f64 / 1e6), rate))
+        Ok(([0.5, 0.99, 0.999].map(|share| milliseconds(&times, share)), rate))
     }
+
+    /// From the commit to the read that shows it, from there to the bus, and from there to the consumer: milliseconds,
+    /// the median and the 99th percentile of each.
+    fn stages(&self, skipped: usize) -> Outcome<[[f64; 2]; 3]> {
+        let [read, published] = &self.passed;
+        let mut stages = [[0.0; 2]; 3];
+        let ends = [(&self.committed, read), (read, published), (published, &self.received)];
+        for (stage, (from, to)) in stages.iter_mut().zip(ends) {
+            let times = Self::between(from, to, skipped)?;
+            *stage = [0.5, 0.99].map(|share| milliseconds(&times, share));
+        }
+        Ok(stages)
+    }
+
+    fn between(from: &[AtomicU64], to: &[AtomicU64], skipped: usize) -> Outcome<Histogram<u64>> {
+        let mut times = Histogram::new(3)?;
+        for (from, to) in from.iter().zip(to).skip(skipped) {
+            // It may come before the commit has returned to whoever asked for it: that is no time at all.
+            times.record(to.load(Ordering::Acquire).saturating_sub(from.load(Ordering::Acquire)))?;
+        }
+        Ok(times)
+    }
+}
+
+fn milliseconds(times: &Histogram<u64>, share: f64) -> f64 {
+    times.value_at_quantile(share) as f64 / 1e6
 }
 
 #[derive(Default)]
 struct Side {
     quantiles: [Rounds; 3],
+    stages: [[Rounds; 2]; 3],
     rate: Rounds,
 }
 
@@ -121,6 +165,9 @@ impl Side {
         let (quantiles, rate) = stamps.figures(skipped)?;
         self.quantiles.iter_mut().zip(quantiles).for_each(|(rounds, quantile)| rounds.note(quantile));
         self.rate.note(rate);
+        for (rounds, stage) in self.stages.iter_mut().zip(stamps.stages(skipped)?) {
+            rounds.iter_mut().zip(stage).for_each(|(rounds, quantile)| rounds.note(quantile));
+        }
         Ok(())
     }
 }
@@ -174,6 +221,10 @@ fn line(options: &Options, rate: u64, ours: &Side, by_hand: &Side) -> Line {
     for (n, name) in ["p50", "p99", "p999"].into_iter().enumerate() {
         line.put(&format!("{name}_ms"), hundredths(ours.quantiles[n].median()));
         line.put(&format!("limit_{name}_ms"), hundredths(by_hand.quantiles[n].median()));
+    }
+    for (stage, name) in ours.stages.iter().zip(["read", "handed_over", "received"]) {
+        line.put(&format!("{name}_p50_ms"), hundredths(stage[0].median()));
+        line.put(&format!("{name}_p99_ms"), hundredths(stage[1].median()));
     }
     // Here smaller is better: how many times the loop's time.
     for (n, name) in [(0, "p50"), (1, "p99")] {

@@ -8,6 +8,7 @@ use factum_runtime::Relay;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
+use super::tap::{Tapped, event};
 use super::{Stamps, WRITERS, pace::pace};
 use crate::notes::{self, Note, Notes};
 use crate::ours::Namespace;
@@ -25,7 +26,9 @@ where
     let reading = namespace.open().await?;
     let consumer = tokio::spawn(consume(reading.subscribe(interest).await?, Arc::clone(stamps)));
     let (stop, stopped) = oneshot::channel::<()>();
-    let relay = Relay::new(Arc::new(store.clone()), namespace.open().await?);
+    let tapped = Tapped { inner: store.clone(), stamps: Arc::clone(stamps) };
+    let bus = Tapped { inner: namespace.open().await?, stamps: Arc::clone(stamps) };
+    let relay = Relay::new(Arc::new(tapped), Arc::new(bus));
     let relay = tokio::spawn(relay.run(async move { drop(stopped.await) }));
 
     let numbers = Arc::new(Mutex::new(pace(rate, stamps.committed.len() as u64)));
@@ -59,9 +62,7 @@ async fn consume(mut deliveries: Box<dyn Deliveries>, stamps: Arc<Stamps>) -> Ou
             return Ok(());
         }
         for delivery in &delivered {
-            if let Some(event) = delivery.envelope.partitionkey.as_deref().and_then(|key| key.parse().ok()) {
-                stamps.receive(event);
-            }
+            event(&delivery.envelope).into_iter().for_each(|event| stamps.receive(event));
         }
         for delivery in delivered {
             // As a receiver does: what is acknowledged holds up nothing but its own key.
