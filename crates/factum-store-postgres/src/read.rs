@@ -149,10 +149,19 @@ impl Measures {
 pub(crate) async fn read(store: &Postgres, read: &Read) -> Result<Found, Error> {
     let mut tries = 0;
     loop {
-        let writers = || store.shared.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let writers = || {
+            let mut writers = store.shared.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            writers.of_life(store.shared.sessions.opened());
+            writers
+        };
+        let opened = store.shared.sessions.opened();
         let plan = writers().plan(read, tries >= AGAIN_MAX, Instant::now());
         let Some((found, shown)) = ask(store, read, plan.begin, plan.look).await? else { continue };
-        match writers().absorb(&plan, &shown, Instant::now()) {
+        let mut writers = writers();
+        if store.shared.sessions.opened() != opened {
+            continue;
+        }
+        match writers.absorb(&plan, &shown, Instant::now()) {
             Verdict::Sound(floor) => return Ok(Found { floor, ..found }),
             Verdict::Again => tries += 1,
         }

@@ -15,6 +15,10 @@
 //! that began at or below `since` has shown what it left. While it is young every read begins there. Once it is old,
 //! reads leave it alone, because walking again and again over what was deleted since would cost more and more; instead
 //! the look within each of them tells whether it is still there, and a read that misses it is made again from `since`.
+//!
+//! Who has rolled back to a savepoint has given the lock up, and may take it again: what was gone is then there again.
+//!
+//! A crash of the server may take numbers back that were drawn, and nothing that is known of them counts any more.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -44,9 +48,18 @@ struct Seen {
     /// Its rows are above this.
     since: i64,
     first: Instant,
-    ended: bool,
+    /// Which absorption was the last that saw it.
+    seen: u64,
+    /// Which absorption found it gone.
+    ended: Option<u64>,
     /// Buckets of which nobody has read yet what it left.
     owed: BucketSet,
+}
+
+impl Seen {
+    fn new(since: i64, first: Instant, seen: u64) -> Self {
+        Self { since, first, seen, ended: None, owed: BucketSet::ALL }
+    }
 }
 
 /// What is known of writers, by all reads of one store.
@@ -62,6 +75,10 @@ pub(crate) struct Writers {
     looked: Option<Instant>,
     /// The buckets of the last reads.
     asked: std::collections::VecDeque<BucketSet>,
+    /// Counts what was absorbed.
+    absorbed: u64,
+    /// How many connections had been opened when all this became known.
+    opened: u64,
 }
 
 impl Default for Writers {
@@ -73,6 +90,8 @@ impl Default for Writers {
             open: HashMap::new(),
             looked: None,
             asked: std::collections::VecDeque::new(),
+            absorbed: 0,
+            opened: 0,
         }
     }
 }
@@ -88,9 +107,11 @@ pub(crate) struct Plan {
     /// `known` and `shown`, as they were when the read was planned: several reads may be on their way.
     known: i64,
     shown: i64,
-    /// Writers that had ended by then, and those that had not.
+    /// What had been absorbed by then.
+    absorbed: u64,
+    /// Writers that had ended by then; and those that had not, with the `seq` above which their rows are.
     ended: Vec<Writer>,
-    open: Vec<Writer>,
+    open: Vec<(Writer, i64)>,
 }
 
 /// What a read has shown.
@@ -129,31 +150,39 @@ impl Look {
 pub(crate) enum Verdict {
     /// It can be used; the next one will begin about here.
     Sound(i64),
-    /// A writer that was left alone has ended: rows of it may be missing below what was shown.
+    /// A writer that was left alone has ended: rows of it may be missing below what was shown. Or numbers were taken back.
     Again,
 }
 
 impl Writers {
+    /// Forgets everything if a connection was opened since: the server may have crashed in between, and no connection
+    /// outlives that. Then all is read from the start once.
+    pub(crate) fn of_life(&mut self, opened: u64) {
+        if self.opened != opened {
+            *self = Self { opened, ..Self::default() };
+        }
+    }
+
     /// Where a read begins, and what it has to look at. `all`: no writer is left alone, however old.
     pub(crate) fn plan(&self, read: &Read, all: bool, now: Instant) -> Plan {
         let proven = self.lowest(read.buckets);
         let owing = self.open.values().filter(|seen| !seen.owed.intersection(read.buckets).is_empty());
-        let read_for = owing.filter(|seen| all || seen.ended || now.duration_since(seen.first) < YOUNG);
+        let read_for =
+            owing.filter(|seen| all || seen.ended.is_some() || now.duration_since(seen.first) < YOUNG);
         let begin = read_for.map(|seen| seen.since).fold(read.above.min(proven), i64::min);
-        let leaves_alone = self.open.values().any(|seen| !seen.ended && seen.since < begin);
+        let leaves_alone = self.open.values().any(|seen| seen.ended.is_none() && seen.since < begin);
         let wants = !self.open.is_empty() || self.shown > proven;
         let is_due = self.looked.is_none_or(|looked| now.duration_since(looked) >= GOOD_FOR);
-        let (ended, open): (Vec<_>, Vec<_>) = self.open.iter().partition(|(_, seen)| seen.ended);
-        let names =
-            |writers: Vec<(&Writer, &Seen)>| writers.into_iter().map(|(writer, _)| writer.clone()).collect();
+        let (ended, open): (Vec<_>, Vec<_>) = self.open.iter().partition(|(_, seen)| seen.ended.is_some());
         Plan {
             begin,
             look: leaves_alone || (wants && is_due),
             buckets: read.buckets,
             known: self.known,
             shown: self.shown,
-            ended: names(ended),
-            open: names(open),
+            absorbed: self.absorbed,
+            ended: ended.into_iter().map(|(writer, _)| writer.clone()).collect(),
+            open: open.into_iter().map(|(writer, seen)| (writer.clone(), seen.since)).collect(),
         }
     }
 
@@ -163,10 +192,16 @@ impl Writers {
 
     /// Takes in what a read has shown.
     pub(crate) fn absorb(&mut self, plan: &Plan, shown: &Shown, now: Instant) -> Verdict {
-        if let Some(look) = &shown.look
-            && self.has_missed(plan, &look.writers)
-        {
-            return Verdict::Again;
+        self.absorbed += 1;
+        if let Some(look) = &shown.look {
+            if look.drawn != 0 && look.drawn < plan.known {
+                // A pooler keeps its connections when the server crashes.
+                *self = Self { opened: self.opened, ..Self::default() };
+                return Verdict::Again;
+            }
+            if self.has_missed(plan, &look.writers) {
+                return Verdict::Again;
+            }
         }
         self.shown = self.shown.max(shown.last.unwrap_or(0));
         let end = if shown.cut { shown.last.unwrap_or(plan.begin) } else { i64::MAX };
@@ -183,16 +218,22 @@ impl Writers {
     /// Marks who has ended, and says whether one of them was left alone by this read.
     fn has_missed(&mut self, plan: &Plan, look: &[Writer]) -> bool {
         let mut lowest = None;
-        for writer in plan.open.iter().filter(|writer| !look.contains(writer)) {
+        for (writer, since) in plan.open.iter().filter(|(writer, _)| !look.contains(writer)) {
+            let mut since = *since;
+            // Another read has found it gone, and all that it left, or so it seems.
             if let Some(seen) = self.open.get_mut(writer) {
-                seen.ended = true;
-                lowest = Some(lowest.map_or(seen.since, |lowest: i64| lowest.min(seen.since)));
+                since = since.min(seen.since);
+                // Another look has seen it since, perhaps a later one than this.
+                if seen.seen <= plan.absorbed {
+                    seen.ended.get_or_insert(self.absorbed);
+                }
             }
+            lowest = Some(lowest.map_or(since, |lowest: i64| lowest.min(since)));
         }
         let Some(lowest) = lowest else { return false };
         for writer in look.iter().filter(|writer| is_prepared(writer)) {
             // It may be one of those that are gone, under another name.
-            let seen = Seen { since: lowest, first: Instant::now(), ended: false, owed: BucketSet::ALL };
+            let seen = Seen::new(lowest, Instant::now(), self.absorbed);
             let kept = self.open.entry(writer.clone()).or_insert(seen);
             kept.since = kept.since.min(lowest);
         }
@@ -220,6 +261,10 @@ impl Writers {
         let asked = self.asked.iter().fold(BucketSet::default(), |all, one| all.union(*one));
         for writer in &plan.ended {
             let Some(seen) = self.open.get_mut(writer) else { continue };
+            if seen.ended.is_none_or(|ended| ended > plan.absorbed) {
+                // It was there again meanwhile.
+                continue;
+            }
             if plan.begin <= seen.since {
                 if end >= plan.known {
                     seen.owed = seen.owed.without(plan.buckets);
@@ -228,6 +273,12 @@ impl Writers {
                 }
             }
             if seen.owed.intersection(asked).is_empty() {
+                // Whoever has not read for a while, and comes back, begins where it has to.
+                for bucket in seen.owed.iter() {
+                    if let Some(proven) = self.proven.get_mut(usize::from(bucket)) {
+                        *proven = seen.since.min(*proven);
+                    }
+                }
                 self.open.remove(writer);
             }
         }
@@ -235,8 +286,12 @@ impl Writers {
 
     fn note(&mut self, plan: &Plan, look: &[Writer], now: Instant) {
         for writer in look {
-            let seen = Seen { since: plan.known, first: now, ended: false, owed: BucketSet::ALL };
-            self.open.entry(writer.clone()).or_insert(seen);
+            let fresh = Seen::new(plan.known, now, self.absorbed);
+            let seen = self.open.entry(writer.clone()).or_insert(fresh.clone());
+            seen.seen = self.absorbed;
+            if seen.ended.is_some() {
+                *seen = Seen { since: seen.since.min(fresh.since), ..fresh };
+            }
         }
     }
 
@@ -425,7 +480,7 @@ mod tests {
         let early = reads.plan(10);
         reads.read(20, &["3/7"]);
         assert_eq!(reads.shows(&early, 10, false, &[]), Verdict::Sound(0));
-        assert!(reads.writers.open.values().all(|seen| !seen.ended));
+        assert!(reads.writers.open.values().all(|seen| seen.ended.is_none()));
     }
 
     #[test]
@@ -440,5 +495,82 @@ mod tests {
         let read = |buckets| Read { buckets, above: 10, except: Vec::new(), rows_max: 9, bytes_max: 9 };
         assert_eq!(reads.writers.plan(&read(some), false, reads.now).begin, 10);
         assert_eq!(reads.writers.plan(&read(BucketSet::ALL), false, reads.now).begin, 0);
+    }
+
+    /// `ROLLBACK TO` a savepoint gives the lock up, and the next insert takes it again.
+    #[test]
+    fn who_comes_back_is_read_for_from_where_it_began() {
+        let mut reads = Reads::new();
+        let plan = reads.plan(0);
+        reads.shows(&plan, 10, true, &[]);
+        reads.now += GOOD_FOR;
+        let plan = reads.plan(10);
+        reads.shows_drawn(&plan, 20, true, &["3/7"], 5_000);
+        // It is gone, it is there again and has drawn a number, and then a read is not cut short.
+        for (last, look, drawn) in [(30, &[][..], 5_001), (40, &["3/7"], 5_051), (40, &["3/7"], 5_051)] {
+            reads.now += GOOD_FOR;
+            let plan = reads.plan(last);
+            reads.shows_drawn(&plan, last, true, look, drawn);
+        }
+        for _ in 0..2 {
+            reads.now += GOOD_FOR;
+            let plan = reads.plan(5_051);
+            reads.shows_drawn(&plan, 5_051, false, &["3/7"], 5_052);
+        }
+        assert!(reads.plan(5_052).begin < 5_002, "{}", reads.plan(5_052).begin);
+    }
+
+    #[test]
+    fn who_has_not_read_for_long_begins_at_what_somebody_left_who_is_forgotten() {
+        let mut reads = Reads::new();
+        for _ in 0..3 {
+            reads.read(10, &[]);
+        }
+        let halves: [BucketSet; 2] = [(0..32).collect(), (32..64).collect()];
+        let read = |reads: &mut Reads, half: BucketSet, last: i64, look: &[&str]| {
+            reads.now += GOOD_FOR;
+            let mut plan = reads.plan(i64::MAX);
+            plan.buckets = half;
+            reads.shows(&plan, last, false, look)
+        };
+        for last in [20, 40, 40, 40] {
+            read(&mut reads, halves[0], last, &["3/7"]);
+        }
+        let away = {
+            let read = Read { buckets: halves[0], above: 40, except: Vec::new(), rows_max: 9, bytes_max: 9 };
+            reads.now += YOUNG;
+            reads.writers.plan(&read, false, reads.now)
+        };
+        assert!(away.look && away.begin > 10, "it is left alone: {away:?}");
+        for _ in 0..2 * READS_KEPT {
+            read(&mut reads, halves[1], 60, &[]);
+        }
+        assert!(reads.writers.open.is_empty());
+        let seen = Shown { last: Some(60), cut: false, look: Some(Look { drawn: 0, writers: Vec::new() }) };
+        assert_eq!(reads.writers.absorb(&away, &seen, reads.now), Verdict::Again);
+        let again = Read { buckets: halves[0], above: 40, except: Vec::new(), rows_max: 9, bytes_max: 9 };
+        assert!(reads.writers.plan(&again, false, reads.now).begin <= 10);
+    }
+
+    #[test]
+    fn numbers_that_a_crash_takes_back_are_known_no_more() {
+        let mut reads = Reads::new();
+        for _ in 0..3 {
+            reads.read(10, &[]);
+        }
+        for _ in 0..2 {
+            reads.now += GOOD_FOR;
+            let plan = reads.plan(10);
+            reads.shows_drawn(&plan, 20, false, &["3/7"], 1_000);
+        }
+        reads.now += GOOD_FOR;
+        reads.writers.of_life(0);
+        let plan = reads.plan(20);
+        assert!(plan.look && plan.begin > 0);
+        assert_eq!(reads.shows_drawn(&plan, 20, false, &[], 21), Verdict::Again);
+        assert_eq!(reads.plan(20).begin, 0);
+        reads.read(20, &[]);
+        reads.writers.of_life(1);
+        assert_eq!((reads.plan(20).begin, reads.writers.open.len()), (0, 0));
     }
 }
