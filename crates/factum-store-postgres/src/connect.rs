@@ -9,7 +9,7 @@ use crate::error::{Error, code};
 use crate::names::{self, Names};
 use crate::options::{Chosen, Options};
 use crate::partitioned::{Partitioned, Partitions};
-use crate::session::{Manners, Sessions};
+use crate::session::{Manners, Path, Sessions};
 use crate::texts::Texts;
 use crate::{Postgres, Shared, schema};
 
@@ -126,12 +126,18 @@ async fn look(db: &mut PgConnection, chosen: Chosen, pooled: bool) -> Result<Set
     let mut tx = db.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY").await?;
     let names = names_of(&mut tx, chosen).await?;
     let asked = "SELECT current_setting('default_transaction_isolation') = 'read committed',
-        $1 = ANY (current_schemas(false))";
-    let row: PgRow = sqlx::query(asked).persistent(false).bind(names.schema()).fetch_one(&mut *tx).await?;
-    let (reads_committed, on_path): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+        $1 = ANY (current_schemas(false)), to_regclass('factum_document') IS NULL OR to_regclass('factum_document') = to_regclass($2)";
+    let query = sqlx::query(asked).persistent(false).bind(names.schema());
+    let row: PgRow = query.bind(names.fill("{schema}.factum_document")).fetch_one(&mut *tx).await?;
+    let reads_committed: bool = row.try_get(0)?;
+    let path = match (row.try_get(1)?, row.try_get::<Option<bool>, _>(2)?) {
+        (true, Some(true)) => Path::AsItIs,
+        (false, Some(true)) => Path::Last,
+        _ => Path::First,
+    };
     let life = schema::verify(&mut tx, &names).await;
     tx.rollback().await?;
-    let manners = Manners { pooled, begins_each: pooled || !reads_committed, on_path };
+    let manners = Manners { pooled, begins_each: pooled || !reads_committed, path };
     Ok(Setting { names, manners, life: life? })
 }
 

@@ -158,10 +158,13 @@ pub(crate) fn is_zero_division(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| code == "22012")
 }
 
-/// Whether the connection is of no further use: it broke, or the server behind it is no primary any more.
+/// Whether the connection is of no further use: it broke, the server ended it (25P03, 25P04: a transaction that was idle or
+/// open for too long), or the server behind it is no primary any more.
 pub(crate) fn is_of_no_use(error: &sqlx::Error) -> bool {
     match code(error) {
-        Some(code) => code.starts_with("57P") || code.starts_with("08") || code == "25006",
+        Some(code) => {
+            code.starts_with("57P") || code.starts_with("08") || ["25006", "25P03", "25P04"].contains(&&*code)
+        }
         None => is_broken(error),
     }
 }
@@ -183,11 +186,11 @@ pub(crate) fn is_unanswered(error: &sqlx::Error) -> bool {
 }
 
 /// Serialisation failures and deadlocks (40), locks that were not to be had (55P03), a cancelled statement (57014), a
-/// server that is short of something (53), going down, coming up (57P) or no primary (25006), a connection that broke
-/// (08): a new attempt may find it otherwise.
+/// server that is short of something (53), going down, coming up (57P) or no primary (25006), a transaction that took too
+/// long (25P03, 25P04), a connection that broke (08): a new attempt may find it otherwise.
 fn is_transient(code: &str) -> bool {
     ["40", "53", "57P", "08"].iter().any(|class| code.starts_with(class))
-        || ["55P03", "57014", "25006"].contains(&code)
+        || ["55P03", "57014", "25006", "25P03", "25P04"].contains(&code)
 }
 
 pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
@@ -257,7 +260,7 @@ mod tests {
 
     #[test]
     fn f_38_errors_are_sorted_by_their_code_alone() {
-        for code in ["40001", "40P01", "55P03", "57014", "53300", "57P01", "08006", "25006"] {
+        for code in ["40001", "40P01", "55P03", "57014", "53300", "57P01", "08006", "25006", "25P03"] {
             assert_eq!(sort(&coded(code)), Some(Sort::Transient), "{code}");
         }
         for code in ["25P02", "23505", "22012", "42P01", "42501"] {
@@ -270,7 +273,7 @@ mod tests {
         for code in ["57P01", "57P02", "08006", "40003"] {
             assert!(is_unanswered(&coded(code)), "{code}");
         }
-        for code in ["23503", "40001", "57014"] {
+        for code in ["23503", "40001", "57014", "25P03"] {
             assert!(!is_unanswered(&coded(code)), "{code}");
         }
     }

@@ -29,12 +29,12 @@ impl Names {
     }
 
     /// A text with `{prefix}` and `{schema}` filled in: `{prefix}outbox` is a name with its schema, `{bare}outbox` is
-    /// one without.
+    /// one without. The schema is quoted: it may be a word that means something in SQL. What follows a prefix never is one.
     pub(crate) fn fill(&self, text: &str) -> String {
         let Self { schema, prefix } = self;
         text.replace("{bare}", prefix)
-            .replace("{prefix}", &format!("{schema}.{prefix}"))
-            .replace("{schema}", schema)
+            .replace("{prefix}", &format!("\"{schema}\".{prefix}"))
+            .replace("{schema}", &format!("\"{schema}\""))
     }
 
     /// What processes tell each other of commits by.
@@ -75,7 +75,7 @@ mod tests {
         let names = Names::new(schema("shop").expect("a name"), prefix("factum_").expect("a name"));
         assert_eq!(
             names.fill("{prefix}outbox {bare}outbox {schema}"),
-            "shop.factum_outbox factum_outbox shop"
+            "\"shop\".factum_outbox factum_outbox \"shop\""
         );
     }
 }

@@ -84,6 +84,10 @@ impl Options {
 
     /// The schema of the tables; by default the first of the connection's `search_path`. Lower-case letters, digits and
     /// `_`, at most 63.
+    ///
+    /// Where it is not on the `search_path`, units of work have it there as well, last; or first, if another schema of the
+    /// path has a `factum_document` of its own when the store connects. Services whose schemas share a path do best to
+    /// name their own in it, as in `?options[search_path]=billing`.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
         self

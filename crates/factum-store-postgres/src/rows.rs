@@ -1,10 +1,10 @@
 //! Between a row and an [`Envelope`]: one list of columns, in one order, for every table that holds envelopes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use factum::integration::Source;
+use factum::port::{extensions_from_json, extensions_to_json};
 use factum::{Envelope, EventId, Timestamp};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -109,7 +109,7 @@ impl Reader {
         envelope.tracestate = text(row, at + 11)?;
         if let Some(json) = row.try_get_unchecked::<Option<&str>, _>(at + 12)? {
             envelope.extensions =
-                extensions(json).map_err(|what| Error::BadRow { table, id: id.into(), what })?;
+                extensions_from_json(json).map_err(|what| Error::BadRow { table, id: id.into(), what })?;
         }
         Ok(envelope)
     }
@@ -122,25 +122,9 @@ impl Reader {
     }
 }
 
-/// Other languages insert too: a number or a boolean is as good as its text.
-fn extensions(json: &str) -> Result<BTreeMap<Arc<str>, Arc<str>>, String> {
-    let parsed: BTreeMap<Arc<str>, serde_json::Value> =
-        serde_json::from_str(json).map_err(|error| format!("extensions is no JSON object: {error}"))?;
-    let text = |value| match value {
-        serde_json::Value::String(text) => text.into(),
-        other => other.to_string().into(),
-    };
-    Ok(parsed.into_iter().map(|(name, value)| (name, text(value))).collect())
-}
-
 /// The extensions of an envelope as JSON; `None`: it has none.
 pub(crate) fn json(envelope: &Envelope) -> Result<Option<String>, sqlx::Error> {
-    match envelope.extensions.is_empty() {
-        true => Ok(None),
-        false => Ok(Some(
-            serde_json::to_string(&envelope.extensions).map_err(|error| sqlx::Error::Encode(error.into()))?,
-        )),
-    }
+    extensions_to_json(envelope).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 pub(crate) fn text(row: &PgRow, at: usize) -> Result<Option<Arc<str>>, sqlx::Error> {

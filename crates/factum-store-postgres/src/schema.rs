@@ -166,9 +166,10 @@ pub(crate) async fn migrate(
     // All in one transaction: behind a pooler two statements might be in two sessions.
     let mut tx = db.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     check_encoding(&mut tx).await?;
-    // Gone with the transaction, whatever happens.
+    // Gone with the transaction, whatever happens. One for all prefixes of a schema: they make the schema, and share the
+    // documents, and `IF NOT EXISTS` is no help to two at a time.
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-    sqlx::query(lock).persistent(false).bind(names.fill("{prefix}migrations")).execute(&mut *tx).await?;
+    sqlx::query(lock).persistent(false).bind(names.fill("{schema}.factum")).execute(&mut *tx).await?;
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)";
     if !sqlx::query_scalar(exists).persistent(false).bind(names.schema()).fetch_one(&mut *tx).await? {
         run(&mut tx, names, "CREATE SCHEMA {schema}").await?;

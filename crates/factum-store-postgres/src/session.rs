@@ -27,8 +27,19 @@ pub(crate) struct Manners {
     pub(crate) pooled: bool,
     /// A single statement too has to say `BEGIN`: to stay in one session, or to say its isolation.
     pub(crate) begins_each: bool,
-    /// The schema is found by the `search_path`.
-    pub(crate) on_path: bool,
+    /// How statements that name no schema, as those for documents, find ours.
+    pub(crate) path: Path,
+}
+
+/// What becomes of the `search_path` in a unit of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// It finds our tables as it is.
+    AsItIs,
+    /// Our schema comes last, so that no name of the application means anything else.
+    Last,
+    /// Our schema comes first, because another one of the path has documents too, those of another service.
+    First,
 }
 
 /// A connection that nobody has used for so long is looked at before its next use.
@@ -173,7 +184,10 @@ impl Sessions {
     /// One statement that commits by itself.
     pub(crate) async fn fetch(&self, begin: &Text, query: Query) -> Result<Vec<PgRow>, Error> {
         let mut held = self.for_one(begin).await?;
+        // Where nobody waits for the answer any more, the next borrower must not have to.
+        held.session.dirty = true;
         let rows = query.fetch_all(held.connection()).await;
+        held.session.dirty = false;
         let rows = held.note(rows)?;
         held.finish().await?;
         Ok(rows)
@@ -182,7 +196,9 @@ impl Sessions {
     /// One statement that commits by itself, and how many rows it changed.
     pub(crate) async fn execute(&self, begin: &Text, query: Query) -> Result<u64, Error> {
         let mut held = self.for_one(begin).await?;
+        held.session.dirty = true;
         let done = query.execute(held.connection()).await;
+        held.session.dirty = false;
         let done = held.note(done)?;
         held.finish().await?;
         Ok(done.rows_affected())

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Postgres};
 use crate::names::Names;
 use crate::options::Isolation;
 use crate::read::Measure;
-use crate::session::Manners;
+use crate::session::{Manners, Path};
 use crate::{dead_letters, inbox, inspect, lease, outbox, read, settle};
 
 /// A statement.
@@ -107,11 +107,15 @@ fn level(isolation: Isolation) -> &'static str {
 const MARK: &str = "; SET LOCAL factum.mark = 'open'";
 
 fn begin(names: &Names, level: &str, mark: &str, manners: Manners) -> Text {
-    let path = if manners.on_path {
-        String::new()
-    } else {
-        // Last, so that no name of the application means anything else.
-        names.fill("; SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), '{schema}'), true)")
+    let path = "nullif(current_setting('search_path'), '')";
+    let path = match manners.path {
+        Path::AsItIs => String::new(),
+        Path::Last => names.fill(&format!(
+            "; SELECT set_config('search_path', concat_ws(', ', {path}, '{{schema}}'), true)"
+        )),
+        Path::First => names.fill(&format!(
+            "; SELECT set_config('search_path', concat_ws(', ', '{{schema}}', {path}), true)"
+        )),
     };
     let clear = clear(manners);
     format!("BEGIN ISOLATION LEVEL {level}{clear}{mark}{path}").into()

@@ -10,7 +10,7 @@ use factum::{Dispatcher, IntegrationEvent as _, Outcome, Subscription, UnitOfWor
 use factum_conformance::store::notes::Notes as _;
 use factum_runtime::Service;
 use factum_store_postgres::Postgres;
-use support::{Schema, all_above, lease_all, plain_insert, run, scalar, work, write_note};
+use support::{Schema, all_above, lease_all, plain_insert, run, scalar, work, work_through, write_note};
 
 /// Enough for a plan to matter.
 const MANY: i64 = 100_000;
@@ -49,21 +49,7 @@ async fn f_26_reading_and_settling_never_walk_the_whole_table() {
         let before = scans(&schema).await;
         let store = schema.options().connect().await.unwrap();
         let leases = lease_all(&store, "relay").await.leases;
-        let mut above = 0;
-        for round in 0..12 {
-            let rows_max = [100, 1_000, 4_000][round % 3];
-            let buckets = if round % 2 == 0 { BucketSet::ALL } else { (0..8).collect() };
-            let read = factum::port::Read { rows_max, buckets, ..all_above(above) };
-            let seqs: Vec<_> = store.read(read).await.unwrap().rows.iter().map(|row| row.seq).collect();
-            assert_eq!(seqs.len(), rows_max);
-            let settlement = Settlement { confirmed: seqs.clone(), ..Settlement::default() };
-            assert_eq!(store.settle("relay", &leases, &settlement).await.unwrap(), rows_max);
-            let failed =
-                vec![FailedTry { seq: MANY, attempts: 1, again_after: Duration::ZERO, reason: "no".into() }];
-            let settlement = Settlement { failed, ..Settlement::default() };
-            assert_eq!(store.settle("relay", &leases, &settlement).await.unwrap(), 1);
-            above = if round % 4 == 3 { 0 } else { seqs.last().copied().unwrap_or(0) };
-        }
+        work_through(&store, &leases, (0..8).collect(), MANY).await;
         drop(store);
         let watch = tokio::time::timeout(Duration::from_secs(30), async {
             loop {

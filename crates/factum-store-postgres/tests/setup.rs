@@ -1,14 +1,16 @@
 //! The tables: made by an explicit call, by any number of processes at once; looked at on connecting; reached by any
 //! role, under any name, in any time zone, whatever the database does by default.
 
+#[path = "support/database.rs"]
+mod database;
 mod support;
 
 use std::time::Duration;
 
+use database::Database;
 use factum::Dispatcher;
 use factum::port::{FailedTry, OutboxStore as _, Settlement};
 use factum_store_postgres::{Error, Options, Postgres};
-use sqlx::Connection as _;
 use support::{
     LONG, Schema, all_above, assert_works, envelope, lease_all, plain_insert, run, scalar, work, write_note,
 };
@@ -75,23 +77,6 @@ async fn what_cannot_be_used_is_refused_before_a_server_is_asked() {
     assert!(matches!(&error, Error::Postgres(sqlx::Error::Configuration(_))), "{error}");
 }
 
-#[tokio::test]
-async fn two_prefixes_in_one_schema_are_two_stores() {
-    let Some(schema) = Schema::new("two_prefixes_in_one_schema_are_two_stores").await else { return };
-    let mut stores = Vec::new();
-    for prefix in ["a_", "b_"] {
-        schema.options().prefix(prefix).migrate().await.unwrap();
-        stores.push(schema.options().prefix(prefix).connect().await.unwrap());
-    }
-    write_note::<Schema>(&work(&stores[0], Dispatcher::new()), "first").await.unwrap();
-    let found = [stores[0].read(all_above(0)).await.unwrap(), stores[1].read(all_above(0)).await.unwrap()];
-    assert_eq!([found[0].rows.len(), found[1].rows.len()], [1, 0]);
-    assert_eq!(
-        (lease_all(&stores[0], "x").await.leases.len(), lease_all(&stores[1], "y").await.relays),
-        (64, 1)
-    );
-}
-
 /// No RETURNING, no ON CONFLICT on a column, no sequence, no other table.
 #[tokio::test]
 async fn a_role_that_may_only_insert_can_announce() {
@@ -118,41 +103,6 @@ async fn a_role_that_may_only_insert_can_announce() {
     let _ = uow.save_changes().await.unwrap();
     assert_eq!(owner.read(all_above(0)).await.unwrap().rows.len(), 4);
     run(&mut db, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
-}
-
-/// A database of its own, for what is set for a whole database.
-struct Database {
-    server: String,
-    name: String,
-}
-
-impl Database {
-    async fn new(schema: &Schema, settings: &[&str]) -> (Self, String) {
-        let name = format!("db_{}", schema.name);
-        let mut db = schema.look().await;
-        run(&mut db, &format!("DROP DATABASE IF EXISTS {name}")).await;
-        run(&mut db, &format!("CREATE DATABASE {name}")).await;
-        for setting in settings {
-            run(&mut db, &format!("ALTER DATABASE {name} SET {setting}")).await;
-        }
-        let (server, _) = schema.url.rsplit_once('/').unwrap();
-        let url = format!("{server}/{name}");
-        (Self { server: schema.url.clone(), name }, url)
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        let (url, name) = (self.server.clone(), self.name.clone());
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut db = sqlx::PgConnection::connect(&url).await.unwrap();
-                run(&mut db, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
-            });
-        });
-        let _ = dropping.join();
-    }
 }
 
 /// Serialisable by default, in another time zone: relay and units of work say what they need.

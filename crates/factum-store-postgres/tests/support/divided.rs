@@ -1,4 +1,5 @@
 //! A store whose outbox is in partitions, and a relay by hand that reads and settles it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use factum::IntegrationEvent as _;
 use factum::port::{Lease, OutboxStore as _, Settlement};

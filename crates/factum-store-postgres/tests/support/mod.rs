@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use factum::port::{Asked, BucketSet, Found, Leased, OutboxStore as _, Read};
+use factum::port::{Asked, BucketSet, FailedTry, Found, Lease, Leased, OutboxStore as _, Read, Settlement};
 use factum::{BoxError, Envelope, IntegrationEvent as _, Version};
 use factum_conformance::service::POSTGRES;
 use factum_conformance::store::notes::{self, Notes};
@@ -196,4 +196,27 @@ pub(crate) fn ids(found: &Found) -> Vec<String> {
 pub(crate) async fn lease_all(store: &Postgres, owner: &str) -> Leased {
     let asked = Asked { duration: LONG, most: 64, give_back: BucketSet::default() };
     store.lease(owner, asked).await.unwrap()
+}
+
+/// Reads pages of several sizes, of all buckets or of some, from the start now and then, and settles them but for one row,
+/// which fails each time. How many rows were shown.
+pub(crate) async fn work_through(store: &Postgres, leases: &[Lease], some: BucketSet, kept: i64) -> i64 {
+    let (mut above, mut shown) = (0, 0);
+    for round in 0..12 {
+        let rows_max = [100, 1_000, 4_000][round % 3];
+        let buckets = if round % 2 == 0 { BucketSet::ALL } else { some };
+        let read = Read { rows_max, buckets, ..all_above(above) };
+        let seqs: Vec<_> = store.read(read).await.unwrap().rows.iter().map(|row| row.seq).collect();
+        assert_eq!(seqs.len(), rows_max);
+        let confirmed: Vec<_> = seqs.iter().copied().filter(|seq| *seq != kept).collect();
+        let settlement = Settlement { confirmed: confirmed.clone(), ..Settlement::default() };
+        assert_eq!(store.settle("relay", leases, &settlement).await.unwrap(), confirmed.len());
+        let failed =
+            vec![FailedTry { seq: kept, attempts: 1, again_after: Duration::ZERO, reason: "no".into() }];
+        let settlement = Settlement { failed, ..Settlement::default() };
+        assert_eq!(store.settle("relay", leases, &settlement).await.unwrap(), 1);
+        shown += rows_max as i64;
+        above = if round % 4 == 3 { 0 } else { seqs.last().copied().unwrap_or(0) };
+    }
+    shown
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A name that means the same in every database, quoted or not: lower-case letters of ASCII, digits and `_`, and no
-/// digit first.
+/// A name that means the same in every database, quoted or not, unless it is a word of SQL: lower-case letters of ASCII,
+/// digits and `_`, and no digit first. Whoever puts it into a statement as a whole name quotes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identifier(Arc<str>);
 
