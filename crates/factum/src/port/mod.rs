@@ -1,5 +1,6 @@
 //! What adapters implement and applications do not name; outside semantic versioning.
 
+mod extensions;
 mod hint;
 mod identifier;
 mod ids;
@@ -10,6 +11,7 @@ mod store;
 mod timer;
 mod to_the_end;
 
+pub use extensions::{extensions_from_json, extensions_to_json};
 pub use hint::{Hint, Seen};
 pub use identifier::{BadIdentifier, Identifier};
 pub use ids::{Ids, SystemIds};
