@@ -104,6 +104,19 @@ pub enum Error {
         "wsrep_on is ON: Galera knows no XA transactions, and its nodes draw numbers that say nothing about each other's; use a server that replicates from one primary"
     )]
     Cluster,
+    /// The connection has no database.
+    #[error("the URL names no database to put the tables in: write mysql://host/database")]
+    NoDatabase,
+    /// Another process is at the tables.
+    #[error(
+        "another process has been changing the tables {tables} for {seconds} s: wait for it, and migrate again"
+    )]
+    Migrating {
+        /// What their names begin with.
+        tables: String,
+        /// How long it was waited for.
+        seconds: i64,
+    },
     /// More than the server takes in one statement.
     #[error(
         "an envelope needs {bytes} bytes in one statement, and max_allowed_packet is {allowed}: SET GLOBAL max_allowed_packet to more, in the server's configuration file too, and connect again"
@@ -154,8 +167,11 @@ const LOCKS: [u16; 2] = [1205, 1213];
 const CHANGED: u16 = 1020;
 
 /// Too many connections, shutting down, killed, interrupted; locks or deadlock in an XA transaction; out of room for
-/// locks.
-const PASSING: [u16; 9] = [1040, 1053, 1203, 1206, 1226, 1317, 1613, 1614, 1927];
+/// locks; a statement that took too long, in MariaDB and in MySQL.
+const PASSING: [u16; 11] = [1040, 1053, 1203, 1206, 1226, 1317, 1613, 1614, 1927, 1969, 3024];
+
+/// The server takes no changes, as one that is no primary any more.
+const READ_ONLY: [u16; 2] = [1290, 1836];
 
 /// What an XA transaction says that is not, or no longer, the one that was begun, or that can only be rolled back.
 const NOT_OURS: [u16; 6] = [1397, 1399, 1400, 1402, 1613, 1614];
@@ -178,7 +194,9 @@ pub(crate) fn is_disconnected(error: &sqlx::Error) -> bool {
 fn sort_sqlx(error: &sqlx::Error) -> Option<Sort> {
     match number(error) {
         Some(CHANGED) => Some(Sort::Conflict),
-        Some(number) if LOCKS.contains(&number) || PASSING.contains(&number) => Some(Sort::Transient),
+        Some(number) if [&LOCKS[..], &PASSING, &READ_ONLY].iter().any(|some| some.contains(&number)) => {
+            Some(Sort::Transient)
+        }
         Some(_) => None,
         None if matches!(error, sqlx::Error::PoolTimedOut) => Some(Sort::Transient),
         None => is_disconnected(error).then_some(Sort::Transient),
@@ -190,8 +208,11 @@ pub(crate) fn sort(error: &(dyn std::error::Error + 'static)) -> Option<Sort> {
         return sort_sqlx(error);
     }
     match error.downcast_ref()? {
-        Error::ConnectionsHeld { .. } | Error::ClaimsMet | Error::Silent { .. } => Some(Sort::Transient),
+        Error::ConnectionsHeld { .. } | Error::ClaimsMet | Error::Silent { .. } | Error::Migrating { .. } => {
+            Some(Sort::Transient)
+        }
         Error::Unseen
+        | Error::NoDatabase
         | Error::ReadOnly
         | Error::NotOfASubscription
         | Error::BadName { .. }

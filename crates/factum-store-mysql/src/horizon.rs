@@ -148,7 +148,7 @@ impl Horizon {
         self.looked_at = Some(now);
         self.served += step;
         while let Some((top, at)) = self.marks.front().copied()
-            && at + self.trail <= self.served
+            && at.saturating_add(self.trail) <= self.served
         {
             self.aged = self.aged.max(top);
             self.marks.pop_front();

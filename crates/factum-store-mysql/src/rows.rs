@@ -1,10 +1,10 @@
 //! Between a row and an [`Envelope`]: one list of columns, in one order, for every table that holds envelopes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use factum::integration::Source;
+use factum::port::{extensions_from_json, extensions_to_json};
 use factum::{BoxError, Envelope, EventId, Timestamp};
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{Arguments as _, Row as _};
@@ -67,10 +67,7 @@ pub(crate) fn bytes(envelope: &Envelope) -> usize {
 
 /// Adds an envelope's columns to a statement's arguments.
 pub(crate) fn bind(arguments: &mut MySqlArguments, envelope: &Envelope) -> Result<(), BoxError> {
-    let extensions = match envelope.extensions.is_empty() {
-        true => None,
-        false => Some(serde_json::to_string(&envelope.extensions)?),
-    };
+    let extensions = extensions_to_json(envelope)?;
     arguments.add(envelope.source.as_str())?;
     arguments.add(envelope.id.as_str())?;
     arguments.add(&*envelope.r#type)?;
@@ -122,7 +119,7 @@ pub(crate) fn read(
     envelope.tracestate = text(row, at + 11)?;
     if let Some(json) = row.try_get::<Option<&str>, _>(at + 12)? {
         envelope.extensions =
-            extensions(json).map_err(|what| Error::BadRow { table, id: id.into(), what })?;
+            extensions_from_json(json).map_err(|what| Error::BadRow { table, id: id.into(), what })?;
     }
     Ok(envelope)
 }
@@ -135,17 +132,6 @@ impl Common {
             _ => self.source.insert(found.into()).clone(),
         }
     }
-}
-
-/// Other languages insert too: a number or a boolean is as good as its text.
-fn extensions(json: &str) -> Result<BTreeMap<Arc<str>, Arc<str>>, String> {
-    let parsed: BTreeMap<Arc<str>, serde_json::Value> =
-        serde_json::from_str(json).map_err(|error| format!("extensions is no JSON object: {error}"))?;
-    let text = |value| match value {
-        serde_json::Value::String(text) => text.into(),
-        other => other.to_string().into(),
-    };
-    Ok(parsed.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
 
 pub(crate) fn text(row: &MySqlRow, at: usize) -> Result<Option<Arc<str>>, sqlx::Error> {

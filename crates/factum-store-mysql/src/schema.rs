@@ -145,12 +145,12 @@ pub(crate) async fn migrate(options: &Options) -> Result<(), Error> {
     session::prepare(&mut db, options.wait).await?;
     let make = Server::ask(&mut db).await?.check(options)?;
     // Goes with the connection, whatever becomes of it. The name is that of this database and prefix, and short enough.
-    let lock =
-        "SELECT coalesce(get_lock(left(concat('factum ', md5(concat(database(), ' ', ?))), 64), ?), 0)";
+    let lock = "SELECT if(database() IS NULL, -1, coalesce(get_lock(left(concat('factum ', md5(concat(database(), ' ', ?))), 64), ?), 0))";
     let query = sqlx::query_scalar(lock).bind(prefix.sql("{p}")).bind(LOCK_SECONDS);
-    let got: i64 = query.fetch_one(&mut db).await?;
-    if got != 1 {
-        return Err(sqlx::Error::PoolTimedOut.into());
+    match query.fetch_one(&mut db).await? {
+        1_i64 => {}
+        -1 => return Err(Error::NoDatabase),
+        _ => return Err(Error::Migrating { tables: prefix.to_string(), seconds: LOCK_SECONDS }),
     }
     step_up(&mut db, &prefix, make).await
 }

@@ -4,16 +4,13 @@ mod support;
 
 use std::time::Duration;
 
-use factum::port::{BucketSet, OutboxStore as _, Read};
+use factum::port::OutboxStore as _;
 use factum::{Dispatcher, Error};
 use factum_conformance::service;
 use factum_conformance::store::notes::Notes as _;
 use factum_launcher::{End, Proxy, Way};
 use factum_store_mysql::Options;
-use support::{Database, NoteWritten, announce, work, write_note};
-
-const ALL: Read =
-    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 1_000, bytes_max: 1 << 22 };
+use support::{ALL, Database, NoteWritten, announce, work, write_note};
 
 /// What became of saves.
 #[derive(Debug, Default)]

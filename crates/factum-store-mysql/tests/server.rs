@@ -4,14 +4,11 @@ mod support;
 
 use factum::Dispatcher;
 use factum::integration::Inspect as _;
-use factum::port::{BucketSet, OutboxStore as _, Read};
+use factum::port::{OutboxStore as _, Read};
 use factum_launcher::{MariaDb, or_skip};
 use factum_store_mysql::{Error, MySql, Options};
 use sqlx::Executor as _;
-use support::{Database, announce, assert_works, work, write_note};
-
-const ALL: Read =
-    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 1_000, bytes_max: 1 << 22 };
+use support::{ALL, Database, announce, assert_works, work, write_note};
 
 #[tokio::test]
 async fn a_database_without_tables_is_told_what_to_call() {

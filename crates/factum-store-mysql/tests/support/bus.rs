@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use factum::integration::Inspect as _;
 use factum::integration::{Answer, Capabilities, Deliveries, Interest, Publication};
 use factum::port::OutboxStore;
 use factum::{BoxError, BoxFuture, Envelope, EventBus};
 use factum_runtime::Relay;
+use factum_store_mysql::MySql;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -95,4 +97,15 @@ impl Running {
         let _ = self.shutdown.send(());
         self.task.await.expect("no panic");
     }
+}
+
+/// Every event once, in order per key.
+pub(crate) async fn assert_drained(store: &MySql, bus: &Collector, keys: usize, each: usize) {
+    assert_eq!(bus.seen().len(), keys * each, "duplicates");
+    let by_key = bus.by_key();
+    assert_eq!(by_key.len(), keys);
+    for (key, numbers) in by_key {
+        assert_eq!(numbers, (0..each).collect::<Vec<_>>(), "key {key}");
+    }
+    assert_eq!(store.backlog().await.unwrap().outbox, 0);
 }

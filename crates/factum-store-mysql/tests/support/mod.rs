@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
-use factum::{BoxError, Version};
+use factum::port::{Access, Asked, BucketSet, Intent, Leased, OutboxStore as _, Read, Store as _};
+use factum::{BoxError, Envelope, Version};
 use factum_conformance::service;
 use factum_conformance::store::notes::{self, Notes};
 pub(crate) use factum_conformance::store::notes::{
@@ -15,6 +17,27 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 pub(crate) type Note = notes::Note<Database>;
+
+/// A page from the start, of all buckets.
+pub(crate) const ALL: Read =
+    Read { buckets: BucketSet::ALL, above: 0, except: Vec::new(), rows_max: 1_000, bytes_max: 1 << 22 };
+
+/// The one of a key with this number.
+pub(crate) fn envelope(key: &str, n: usize) -> Envelope {
+    let mut envelope = Envelope::new(format!("{key}/{n}").as_str(), SOURCE, "com.example.a.v1", &b"{}"[..]);
+    envelope.partitionkey = Some(key.into());
+    envelope
+}
+
+pub(crate) async fn commit(store: &MySql, envelopes: Vec<Envelope>) {
+    let tx = store.begin(&Intent { access: Access::Write, who: "a test".into() }).await.unwrap();
+    MySql::commit(tx, envelopes).await.expect("it commits");
+}
+
+/// All that is free.
+pub(crate) async fn lease(store: &MySql, owner: &str, duration: Duration) -> Leased {
+    store.lease(owner, Asked { duration, most: 64, give_back: BucketSet::default() }).await.unwrap()
+}
 
 /// A database of its own, gone with its test.
 #[derive(Debug)]
