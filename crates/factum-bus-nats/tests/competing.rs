@@ -184,3 +184,51 @@ async fn a_type_that_is_added_is_taken_from_then_on_whoever_reads() {
     }
     reading.abort();
 }
+
+/// How often each process has beaten, as the record of the subscription says.
+async fn beats(registry: &async_nats::jetstream::kv::Store) -> Vec<u64> {
+    let record = registry.get("s").await.unwrap().expect("the record of the subscription");
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    record["members"].as_object().unwrap().values().map(|member| member["beat"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_given_away_goes_on_where_it_is_when_nobody_takes_it() {
+    let test = "what_was_to_be_given_away_goes_on_where_it_is_when_nobody_takes_it";
+    let Some(url) = service::NATS.url_or_skip(test) else { return };
+    let namespace = Namespace::on(&url);
+    let bus = namespace.options().lease(LEASE).connect().await.unwrap();
+    let mut consumer = bus.subscribe(interest(100)).await.unwrap();
+    publish(&bus, numbered(40, 40)).await;
+    let mut out = Vec::new();
+    while out.len() < 40 {
+        out.extend(within("the first of each key", consumer.next(100)).await.unwrap());
+    }
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&url).await.unwrap());
+    let registry = jetstream.get_key_value(format!("{}_bus", namespace.name)).await.unwrap();
+    let other = namespace.options().lease(LEASE).connect().await.unwrap();
+    let theirs = other.subscribe(interest(100)).await.unwrap();
+    let shared = async {
+        // Two of each since there are two: what the first has told is known here.
+        while beats(&registry).await.len() < 2 {}
+        let before: u64 = beats(&registry).await.iter().sum();
+        while beats(&registry).await.iter().sum::<u64>() < before + 6 {}
+    };
+    within("beats of both", shared).await;
+    drop(theirs);
+    other.close(LEASE).await;
+    within("its leaving", async { while beats(&registry).await.len() > 1 {} }).await;
+    let before = beats(&registry).await[0];
+    within("two beats", async { while beats(&registry).await[0] < before + 2 {} }).await;
+    for delivery in out {
+        delivery.settle.ack().await.unwrap();
+    }
+    publish(&bus, numbered(80, 40).split_off(40)).await;
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 40 {
+        for delivery in within("the second of each key", consumer.next(100)).await.unwrap() {
+            seen.insert(delivery.envelope.ordering_key().to_owned());
+            delivery.settle.ack().await.unwrap();
+        }
+    }
+}

@@ -15,28 +15,34 @@ use crate::headers;
 const ARRIVALS: usize = 512;
 
 impl Task {
-    pub(super) async fn take_in_all(&mut self, first: Arrival) {
+    /// Takes in what is there. `learning`: a beat is on its way, which may tell of types.
+    pub(super) async fn take_in_all(&mut self, first: Arrival, learning: bool) {
         let mut next = Some(first);
         let mut answers = Vec::new();
-        for _ in 0..ARRIVALS {
+        for taken in 1.. {
             let Some(arrival) = next else { break };
             match arrival.status {
                 Some(status) => self.ended(&arrival.subject, status),
+                None if learning && self.is_of_an_unknown_type(&arrival) => {
+                    self.held_back = Some(arrival);
+                    break;
+                }
                 None => answers.extend(self.take_in(arrival)),
+            }
+            if taken >= ARRIVALS {
+                break;
             }
             next = self.arrivals.next().now_or_never().flatten();
-        }
-        if let Some(arrival) = next {
-            // One more than is taken in at once.
-            match arrival.status {
-                Some(status) => self.ended(&arrival.subject, status),
-                None => answers.extend(self.take_in(arrival)),
-            }
         }
         self.hub.wake.notify_waiters();
         for (ack, word) in answers {
             self.say(ack, word).await;
         }
+    }
+
+    fn is_of_an_unknown_type(&self, arrival: &Arrival) -> bool {
+        let envelope = headers::read(arrival.headers.as_ref(), &arrival.payload);
+        envelope.is_ok_and(|envelope| !self.hub.lock().types.contains(&*envelope.r#type))
     }
 
     /// A request has ended, or never reached a consumer.

@@ -71,10 +71,26 @@ impl Task {
         if due.is_empty() {
             return;
         }
-        if self.is_other_stream().await {
+        let found = match consumers::streams(&self.ground.server, &self.ground.names).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(subscription = self.record.subscription, %error, "the streams cannot be looked at");
+                self.check_later(&due);
+                return;
+            }
+        };
+        let is_other = |found: &consumers::Stream| {
+            self.streams.get(&found.name).is_some_and(|known| known.created != found.created)
+        };
+        if found.iter().any(is_other) {
+            // It was deleted, and another one made under its name.
             self.begin_anew();
             return;
         }
+        // Of a stream that is not there nothing is declared: another one may be made under its name at any moment.
+        let (due, gone): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|pull| found.iter().any(|it| *it.name == *pull.0));
+        self.check_later(&gone);
         for (pull, state) in join_all(due.into_iter().map(|pull| self.declare(pull))).await {
             let Some(reading) = self.readers.get_mut(&pull) else { continue };
             match state {
@@ -91,13 +107,13 @@ impl Task {
         }
     }
 
-    /// Whether a stream was deleted, and another one made under its name.
-    async fn is_other_stream(&self) -> bool {
-        let found = consumers::streams(&self.ground.server, &self.ground.names).await.unwrap_or_default();
-        let is_other = |found: &consumers::Stream| {
-            self.streams.get(&found.name).is_some_and(|known| known.created != found.created)
-        };
-        found.iter().any(is_other)
+    fn check_later(&mut self, pulls: &[Pull]) {
+        let at = Instant::now() + Duration::from_secs(1);
+        for pull in pulls {
+            if let Some(reading) = self.readers.get_mut(pull) {
+                reading.check_at = Some(at);
+            }
+        }
     }
 
     /// Where readers sort: whether everything is here that the server waits for.
@@ -128,6 +144,7 @@ impl Task {
                 return;
             }
         };
+        reading.floor = state.floor;
         let here = self.hub.lock().lanes.load(pull).held + reading.reader.kept();
         reading.missing = (state.pending as usize).saturating_sub(here);
         let (mut passed, mut asks) = (Vec::new(), false);

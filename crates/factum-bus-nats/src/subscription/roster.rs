@@ -33,6 +33,9 @@ pub(crate) struct Begin {
 struct Member {
     beat: u64,
     lease_ms: u64,
+    /// Drawn when it joined: who was taken for dead and came back has another one.
+    #[serde(default)]
+    life: u64,
 }
 
 /// When which beat of whom was first seen.
@@ -42,8 +45,8 @@ pub(crate) struct Seen(HashMap<String, (u64, Instant)>);
 /// What a process learns from its beat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// It was not in the record: whatever it had before is lost.
-    pub(crate) joined: bool,
+    /// When it has another one than before it was taken for dead meanwhile: whatever it had is lost.
+    pub(crate) life: u64,
     pub(crate) owned: BTreeSet<u8>,
     /// More than its share: to be drained, then freed.
     pub(crate) surplus: BTreeSet<u8>,
@@ -62,10 +65,12 @@ impl Record {
         known.map_or(1, |begin| begin.sequence)
     }
 
-    /// One beat of a process: it removes who is dead, frees what it has drained, and takes its share of what is free.
+    /// One beat of a process: it removes who is dead, frees what it has drained, and takes its share of what is free. `life`
+    /// is its own from now on, if it is not in the record.
     pub(crate) fn beat(
         &mut self,
         me: &str,
+        life: u64,
         lease: Duration,
         partitions: u8,
         drained: &BTreeSet<u8>,
@@ -75,8 +80,9 @@ impl Record {
         self.bury(me, seen, now);
         let joined = !self.members.contains_key(me);
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-        let member = self.members.entry(me.to_owned()).or_insert(Member { beat: 0, lease_ms });
+        let member = self.members.entry(me.to_owned()).or_insert(Member { beat: 0, lease_ms, life });
         member.beat += 1;
+        let life = member.life;
         for owner in &mut self.owners {
             let is_gone = owner.as_ref().is_some_and(|owner| !self.members.contains_key(owner));
             if is_gone {
@@ -99,7 +105,7 @@ impl Record {
             }
         }
         let surplus = owned.iter().rev().take(owned.len().saturating_sub(share)).copied().collect();
-        Standing { others_may_take: freed || (joined && self.members.len() > 1), joined, surplus, owned }
+        Standing { others_may_take: freed || (joined && self.members.len() > 1), life, surplus, owned }
     }
 
     /// How often each process has beaten.
@@ -143,15 +149,17 @@ mod tests {
         name: &'static str,
         seen: Seen,
         drained: BTreeSet<u8>,
+        lives: u64,
     }
 
     impl Process {
         fn new(name: &'static str) -> Self {
-            Self { name, seen: Seen::default(), drained: BTreeSet::new() }
+            Self { name, seen: Seen::default(), drained: BTreeSet::new(), lives: 0 }
         }
 
         fn beat(&mut self, record: &mut Record, now: Instant) -> Standing {
-            record.beat(self.name, LEASE, 8, &self.drained, (&mut self.seen, now))
+            self.lives += 1;
+            record.beat(self.name, self.lives, LEASE, 8, &self.drained, (&mut self.seen, now))
         }
     }
 
@@ -183,8 +191,10 @@ mod tests {
         assert!(b.beat(&mut record, now + LEASE).owned.is_empty(), "its lease has not ended yet");
         let later = now + LEASE + Duration::from_millis(1);
         assert_eq!(b.beat(&mut record, later).owned.len(), 8);
+        // Nobody answers the beat by which it joins again, nor does it tell by the next one that it was gone.
+        a.beat(&mut record, later);
         let back = a.beat(&mut record, later);
-        assert!(back.joined && back.owned.is_empty());
+        assert!(back.life == 2 && back.owned.is_empty());
     }
 
     #[test]

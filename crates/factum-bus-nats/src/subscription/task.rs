@@ -6,7 +6,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::Subscriber;
+use async_nats::{Message as Arrival, Subscriber};
 use bytes::Bytes;
 use factum::BoxFuture;
 use futures_util::StreamExt as _;
@@ -32,7 +32,10 @@ pub(super) struct Task {
     pub(super) token: String,
     /// This process, in the record.
     pub(super) me: String,
-    pub(super) has_joined: bool,
+    /// It may be in the record: a beat was begun.
+    pub(super) has_asked: bool,
+    /// Its life in the record, which began when it joined; `None`: it has not.
+    pub(super) life: Option<u64>,
     pub(super) seen: Seen,
     pub(super) record: Record,
     pub(super) streams: BTreeMap<String, Stream>,
@@ -44,6 +47,9 @@ pub(super) struct Task {
     /// Where requested messages come; with its dot.
     pub(super) inbox: String,
     pub(super) arrivals: Subscriber,
+    /// Came while a beat was on its way, and of a type that is not known: the beat may tell of it. Nothing else is taken
+    /// in before it.
+    pub(super) held_back: Option<Arrival>,
     pub(super) changes: Subscriber,
     pub(super) beat_at: Instant,
     pub(super) keep_at: Instant,
@@ -51,8 +57,33 @@ pub(super) struct Task {
     pub(super) idle_since: Option<Instant>,
 }
 
-/// The beat that is on its way, if any. It takes a few questions to the server, and deliveries must not wait for that.
-type Beating = Option<BoxFuture<'static, Beaten>>;
+/// What the server is asked, beside the loop: it takes a few questions, and deliveries must not wait for their answers.
+/// Never both: what is found is judged by the record that was written last.
+enum Asking {
+    Beat(BoxFuture<'static, Beaten>),
+    /// For the streams that there are.
+    Streams(BoxFuture<'static, Result<Vec<String>, Failure>>),
+}
+
+enum Answer {
+    Beaten(Beaten),
+    Streams(Result<Vec<String>, Failure>),
+}
+
+impl Asking {
+    fn is_beat(asking: &Option<Self>) -> bool {
+        matches!(asking, Some(Self::Beat(_)))
+    }
+
+    /// The answer; never, where nothing is asked.
+    async fn answer(asking: &mut Option<Self>) -> Answer {
+        match asking {
+            Some(Self::Beat(beat)) => Answer::Beaten(beat.await),
+            Some(Self::Streams(streams)) => Answer::Streams(streams.await),
+            None => pending().await,
+        }
+    }
+}
 
 /// What came of a beat.
 struct Beaten {
@@ -60,8 +91,6 @@ struct Beaten {
     /// What it gave up.
     drained: BTreeSet<u8>,
     record: Result<(Record, Standing, Seen), Error>,
-    /// The streams that there are.
-    streams: Result<Vec<String>, Failure>,
 }
 
 pub(super) struct Reading {
@@ -73,6 +102,8 @@ pub(super) struct Reading {
     pub(super) check_at: Option<Instant>,
     /// In front of an acknowledgement's counts.
     pub(super) prefix: Option<String>,
+    /// All before, and this one, were acknowledged at the last look.
+    pub(super) floor: u64,
 }
 
 impl Task {
@@ -98,7 +129,8 @@ impl Task {
             ground,
             hub,
             me,
-            has_joined: false,
+            has_asked: false,
+            life: None,
             seen: Seen::default(),
             record,
             streams: BTreeMap::new(),
@@ -109,6 +141,7 @@ impl Task {
             numbers: 0,
             inbox,
             arrivals,
+            held_back: None,
             changes,
             beat_at: now,
             keep_at: now,
@@ -120,42 +153,73 @@ impl Task {
     pub(super) async fn run(mut self) {
         let mut connected = self.ground.connected.clone();
         connected.mark_unchanged();
-        let mut beating = None;
-        while self.step(&mut beating).await {
-            let next = sleep_until(self.next_step(&beating).into());
+        let mut asking = None;
+        while self.step(&mut asking).await {
+            let next = sleep_until(self.next_step(&asking).into());
             tokio::select! {
-                arrival = self.arrivals.next() => match arrival {
-                    Some(arrival) => self.take_in_all(arrival).await,
+                // What a beat has learnt is to be known to whatever comes after it.
+                biased;
+                answer = Asking::answer(&mut asking) => asking = self.answered(answer).await,
+                Ok(()) = connected.changed() => {
+                    // Nobody answers any more.
+                    if Asking::is_beat(&asking) {
+                        self.seen = Seen::default();
+                    }
+                    asking = None;
+                    self.interrupted();
+                }
+                Some(_) = self.changes.next() => self.beat_at = Instant::now(),
+                arrival = self.arrivals.next(), if self.held_back.is_none() => match arrival {
+                    Some(arrival) => self.take_in_all(arrival, Asking::is_beat(&asking)).await,
                     None => break,
                 },
                 () = self.hub.poke.notified() => {}
-                Some(_) = self.changes.next() => self.beat_at = Instant::now(),
-                Ok(()) = connected.changed() => self.interrupted(),
-                beaten = over(&mut beating) => {
-                    beating = None;
-                    self.beaten(beaten).await;
-                }
                 () = next => {}
             }
         }
-        drop(beating);
+        drop(asking);
         self.leave().await;
         self.hub.lock().phase = Phase::Left;
         self.hub.wake.notify_waiters();
     }
 
-    fn next_step(&self, beating: &Beating) -> Instant {
+    async fn answered(&mut self, answer: Answer) -> Option<Asking> {
+        match answer {
+            Answer::Beaten(beaten) => {
+                if !self.beaten(beaten).await {
+                    return None;
+                }
+                if let Some(arrival) = self.held_back.take() {
+                    self.take_in_all(arrival, false).await;
+                }
+                let ground = self.ground.clone();
+                let streams = async move { ground.server.streams(&ground.names.everything()).await };
+                Some(Asking::Streams(Box::pin(streams)))
+            }
+            Answer::Streams(there) => {
+                if let Err(error) = self.find_streams(there).await {
+                    let subscription = &self.record.subscription;
+                    tracing::warn!(subscription, %error, "the streams cannot be listed");
+                }
+                self.open_readers().await;
+                None
+            }
+        }
+    }
+
+    fn next_step(&self, asking: &Option<Asking>) -> Instant {
         let readers = self.readers.values();
-        let looks = readers.flat_map(|it| [it.reader.look(), it.check_at]).flatten();
+        let looks = readers.clone().filter_map(|it| it.reader.look());
+        let checks = readers.filter_map(|it| it.check_at).filter(|_| !Asking::is_beat(asking));
         let idle = self.idle_since.map(|since| since + LINGER);
         // Requests end without a sign where the connection was lost.
         let requests = Instant::now() + EXPIRES / 2;
-        let beat = beating.is_none().then_some(self.beat_at);
-        looks.chain(idle).chain(beat).chain([self.keep_at, requests]).min().unwrap_or(requests)
+        let beat = asking.is_none().then_some(self.beat_at);
+        looks.chain(checks).chain(idle).chain(beat).chain([self.keep_at, requests]).min().unwrap_or(requests)
     }
 
     /// What is due. `false`: it has ended.
-    async fn step(&mut self, beating: &mut Beating) -> bool {
+    async fn step(&mut self, asking: &mut Option<Asking>) -> bool {
         let now = Instant::now();
         if self.has_ended(now) {
             return false;
@@ -166,10 +230,13 @@ impl Task {
         if self.hand_over_drained().await {
             self.beat_at = now;
         }
-        if now >= self.beat_at && beating.is_none() {
-            *beating = Some(self.begin_beat());
+        if now >= self.beat_at && asking.is_none() {
+            *asking = Some(Asking::Beat(self.begin_beat()));
         }
-        self.check().await;
+        // Consumers are declared by the record, which a beat on its way may have learnt to be another one.
+        if !Asking::is_beat(asking) {
+            self.check().await;
+        }
         self.look().await;
         self.pay().await;
         self.request().await;
@@ -181,12 +248,13 @@ impl Task {
         if held.phase == Phase::Ended {
             return true;
         }
-        if held.lanes.consumers() > 0 {
+        // A hub that is being closed is told when to end.
+        if held.lanes.consumers() > 0 || held.phase != Phase::Open {
             self.idle_since = None;
             return false;
         }
         let since = *self.idle_since.get_or_insert(now);
-        if now >= since + LINGER && held.phase == Phase::Open {
+        if now >= since + LINGER {
             held.phase = Phase::Ended;
         }
         held.phase == Phase::Ended
@@ -196,6 +264,7 @@ impl Task {
         let sent = Instant::now();
         let (ground, lease) = (self.ground.clone(), self.ground.lease);
         self.beat_at = sent + lease / 3;
+        self.has_asked = true;
         let (token, me) = (self.token.clone(), self.me.clone());
         let (seen, drained, known) = (self.seen.clone(), self.drained.clone(), self.record.clone());
         Box::pin(async move {
@@ -204,51 +273,51 @@ impl Task {
                 let mut record = found.unwrap_or_else(|| known.clone());
                 let mut seen = seen.clone();
                 let at = (&mut seen, Instant::now());
-                let standing = record.beat(&me, lease, ground.partitions, &drained, at);
+                let standing = record.beat(&me, crate::unique(), lease, ground.partitions, &drained, at);
                 Ok(Change::Write(record.clone(), (record, standing, seen)))
             };
             let record = ground.registry.change(&token, change).await;
-            let streams = ground.server.streams(&ground.names.everything()).await;
-            Beaten { sent, drained, record, streams }
+            Beaten { sent, drained, record }
         })
     }
 
-    async fn beaten(&mut self, beaten: Beaten) {
+    /// Whether it was written down.
+    async fn beaten(&mut self, beaten: Beaten) -> bool {
         let lease = self.ground.lease;
         match beaten.record {
             Ok((record, standing, seen)) => {
                 self.seen = seen;
                 self.drained.retain(|partition| !beaten.drained.contains(partition));
-                self.stand(record, &standing, beaten.sent + lease, beaten.streams).await;
+                self.stand(record, &standing, beaten.sent + lease).await;
+                true
             }
             Err(error) => {
                 tracing::warn!(subscription = self.record.subscription, %error, "no beat; it is tried again");
                 self.beat_at = Instant::now() + lease / 10;
                 // Who cannot speak cannot say who is silent.
                 self.seen = Seen::default();
+                false
             }
         }
     }
 
-    async fn stand(
-        &mut self,
-        record: Record,
-        standing: &Standing,
-        until: Instant,
-        streams: Result<Vec<String>, Failure>,
-    ) {
-        if standing.joined && self.has_joined {
+    async fn stand(&mut self, record: Record, standing: &Standing, until: Instant) {
+        // It may have come back by a beat that nobody answered.
+        if self.life.is_some_and(|life| life != standing.life) {
             tracing::warn!(
                 subscription = record.subscription,
                 "this process was silent for too long: what it held went to others"
             );
             self.lose(&self.owned.clone());
         }
-        self.has_joined = true;
+        self.life = Some(standing.life);
         let lost: BTreeSet<u8> = self.owned.difference(&standing.owned).copied().collect();
         self.lose(&lost);
         self.owned.clone_from(&standing.owned);
-        self.draining.clone_from(&standing.surplus);
+        // What was begun to be drained is drained to its end, also if it would not be begun now: half of it waits for that.
+        self.draining =
+            self.draining.intersection(&standing.owned).chain(&standing.surplus).copied().collect();
+        self.draining.retain(|partition| !self.drained.contains(partition));
         {
             let mut held = self.hub.lock();
             held.types.clone_from(&record.types);
@@ -261,9 +330,6 @@ impl Task {
         self.hub.wake.notify_waiters();
         if standing.others_may_take {
             self.tell_others().await;
-        }
-        if let Err(error) = self.find_streams(streams).await {
-            tracing::warn!(subscription = self.record.subscription, %error, "the streams cannot be listed");
         }
         self.open_readers().await;
     }
@@ -310,6 +376,7 @@ impl Task {
                         missing: state.pending as usize,
                         check_at: None,
                         prefix: None,
+                        floor: state.floor,
                     };
                     self.readers.insert(pull, reading);
                 }
@@ -322,12 +389,13 @@ impl Task {
 
     pub(super) async fn declare(&self, pull: Pull) -> (Pull, Result<State, Error>) {
         let Some(stream) = self.streams.get(&*pull.0) else { return (pull, Err(Error::Closed)) };
-        let begin = match self.hub.lock().lanes.lowest(&pull) {
-            Some(lowest) => lowest,
-            None => match self.readers.get(&pull).map(|it| it.reader.furthest) {
-                Some(furthest @ 1..) => furthest + 1,
-                _ => self.record.begin(&stream.name, &stream.created),
-            },
+        let first = self.record.begin(&stream.name, &stream.created);
+        let begin = match (self.hub.lock().lanes.lowest(&pull), self.readers.get(&pull)) {
+            // Something is missing, anywhere above what was acknowledged. What comes again is recognised.
+            (_, Some(reading)) if reading.reader.look().is_some() => first.max(reading.floor + 1),
+            (Some(lowest), _) => lowest,
+            (None, Some(reading)) if reading.reader.furthest > 0 => reading.reader.furthest + 1,
+            _ => first,
         };
         let Ground { server, lease, .. } = &self.ground;
         let at = (&*self.token, pull.1);
@@ -395,7 +463,7 @@ impl Task {
         for partition in std::mem::take(&mut self.owned) {
             self.hand_over(partition).await;
         }
-        if since.elapsed() > self.ground.lease || !self.has_joined {
+        if since.elapsed() > self.ground.lease || !self.has_asked {
             return;
         }
         let me = self.me.clone();
@@ -410,13 +478,5 @@ impl Task {
             tracing::warn!(subscription = self.record.subscription, %error, "could not say that it leaves");
         }
         self.tell_others().await;
-    }
-}
-
-/// The end of a beat; never, where none is on its way.
-async fn over(beating: &mut Beating) -> Beaten {
-    match beating {
-        Some(beating) => beating.await,
-        None => pending().await,
     }
 }
