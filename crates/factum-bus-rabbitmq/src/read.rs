@@ -150,7 +150,8 @@ impl Reader {
         acked.close();
         self.subscription.lose(number);
         self.give_way.is_taken.store(false, Ordering::Relaxed);
-        if let Ok(End::Stopped | End::GaveWay) = end {
+        // All at once, whatever the reason: a cancelled consumer's queue is the next one's before it has back what was out.
+        if !matches!(end, Ok(End::Lost)) && up.connection.status().connected() {
             say_goodbye(up, &channel, acked).await;
         }
         if let Ok(End::Lost) = end
