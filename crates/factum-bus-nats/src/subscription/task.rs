@@ -66,7 +66,7 @@ enum Asking {
 }
 
 enum Answer {
-    Beaten(Beaten),
+    Beaten(Box<Beaten>),
     Streams(Result<Vec<String>, Failure>),
 }
 
@@ -78,7 +78,7 @@ impl Asking {
     /// The answer; never, where nothing is asked.
     async fn answer(asking: &mut Option<Self>) -> Answer {
         match asking {
-            Some(Self::Beat(beat)) => Answer::Beaten(beat.await),
+            Some(Self::Beat(beat)) => Answer::Beaten(Box::new(beat.await)),
             Some(Self::Streams(streams)) => Answer::Streams(streams.await),
             None => pending().await,
         }
@@ -186,7 +186,7 @@ impl Task {
     async fn answered(&mut self, answer: Answer) -> Option<Asking> {
         match answer {
             Answer::Beaten(beaten) => {
-                if !self.beaten(beaten).await {
+                if !self.beaten(*beaten).await {
                     return None;
                 }
                 if let Some(arrival) = self.held_back.take() {
