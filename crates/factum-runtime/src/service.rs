@@ -202,10 +202,12 @@ impl<S: Store + Inspect> Running<S> {
     /// The first error that ended one of its tasks.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.send_replace(true);
+        // What has failed must not cut off what is still at it.
+        let mut first = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            outcome(ended)?;
+            first = first.and(outcome(ended));
         }
-        Ok(())
+        first
     }
 
     /// Waits until nothing publishable is left in the outbox, then stops. What is parked stays.
@@ -213,13 +215,19 @@ impl<S: Store + Inspect> Running<S> {
     /// # Errors
     /// As for [`stop`](Self::stop), and [`Error::Store`] if the outbox cannot be counted.
     pub async fn drain(mut self) -> Result<(), Error> {
+        let drained = self.drained().await;
+        let stopped = self.stop().await;
+        drained.and(stopped)
+    }
+
+    async fn drained(&mut self) -> Result<(), Error> {
         loop {
             while let Some(ended) = self.tasks.try_join_next() {
                 outcome(ended)?;
             }
             let backlog = self.work.store().backlog().await.map_err(Error::Store)?;
             if backlog.outbox <= backlog.outbox_parked {
-                return self.stop().await;
+                return Ok(());
             }
             tokio::time::sleep(Self::LOOK_AGAIN).await;
         }
