@@ -214,7 +214,7 @@ impl Scan {
         let last = brought.last.unwrap_or(reading.above);
         let is_at_tail = match reading.purpose {
             Purpose::Tail => true,
-            Purpose::Sweep => self.sweep_on(now, reading, brought, last, options),
+            Purpose::Sweep => self.sweep_on(now, reading, last, options),
             Purpose::Seek => {
                 self.sought = last;
                 let spent = now.saturating_sub(reading.asked_at);
@@ -238,18 +238,12 @@ impl Scan {
     }
 
     /// Whether the sweep has come to its end.
-    fn sweep_on(
-        &mut self,
-        now: Duration,
-        reading: &Reading,
-        brought: Brought,
-        last: i64,
-        options: &Options,
-    ) -> bool {
+    fn sweep_on(&mut self, now: Duration, reading: &Reading, last: i64, options: &Options) -> bool {
         let Some(mut sweep) = self.sweep.take() else { return true };
         sweep.spent += now.saturating_sub(reading.asked_at);
         sweep.at = last;
-        if brought.last.is_some() && last < sweep.until {
+        // A store that begins lower shows what is not taken again and again: a sweep that gets no further has ended.
+        if last > reading.above && last < sweep.until {
             self.sweep = Some(sweep);
             return false;
         }
@@ -278,5 +272,30 @@ impl Scan {
             if at_once { Duration::ZERO } else { self.poll_at.min(self.rescan_at.max(self.sweep_free_at)) };
         let seek = if wants { self.seek_free_at } else { Duration::MAX };
         due.min(seek).max(self.rest_until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for a read and answers it with a row at `last`; where it began.
+    fn read(scan: &mut Scan, now: Duration, last: i64) -> Option<i64> {
+        let options = Options::default();
+        let above = scan.next(now, options.batch, None)?.above;
+        let reading = scan.take()?;
+        scan.done(now, &reading, Brought { last: Some(last), full: false, rows: 1, new: 0 }, &options);
+        Some(above)
+    }
+
+    #[test]
+    fn a_sweep_that_gets_no_further_has_ended() {
+        let options = Options::default();
+        let mut scan = Scan::new(&options);
+        while read(&mut scan, Duration::ZERO, 1_000).is_some() {}
+        let now = options.rescan * 2;
+        // The store begins below 900, and shows it again. The tail is polled in between.
+        let reads: Vec<_> = std::iter::from_fn(|| read(&mut scan, now, 900)).take(9).collect();
+        assert_eq!(reads, [0, 1_000, 900]);
     }
 }
