@@ -41,7 +41,7 @@ impl Readers {
             Ok(Err(_)) | Err(_) => return Err(self.are_held()),
         };
         let slot = self.free_slot().ok_or_else(|| self.are_held())?;
-        Ok(Held::take(slot, Some(permit), &self.options, self.wait).await?)
+        Ok(Held::take(Some(permit), slot, &self.options, self.wait).await?)
     }
 
     /// A connection on which a snapshot is taken by the first query.

@@ -193,9 +193,11 @@ pub(crate) struct Held {
 
 impl Held {
     /// Takes the session of a slot, opening it first if there is none, or none that is clean.
+    ///
+    /// Whatever comes of it, the slot is free before its permit is: parameters are dropped from the last to the first.
     pub(crate) async fn take(
-        mut slot: OwnedMutexGuard<Option<Session>>,
         permit: Option<OwnedSemaphorePermit>,
+        mut slot: OwnedMutexGuard<Option<Session>>,
         options: &SqliteConnectOptions,
         wait: Duration,
     ) -> Result<Self, sqlx::Error> {

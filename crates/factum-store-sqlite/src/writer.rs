@@ -51,7 +51,7 @@ impl Writer {
     pub(crate) async fn begin(&self, who: &Arc<str>) -> Result<Held, Error> {
         let began = Instant::now();
         let slot = self.lock(who).await?;
-        let mut held = Held::take(slot, None, &self.options, self.wait).await?;
+        let mut held = Held::take(None, slot, &self.options, self.wait).await?;
         let mut turn = self.turns.get_or_init(|| Turns::of(&self.file)).wait(Instant::now());
         loop {
             let is_last = began.elapsed() >= self.wait;
