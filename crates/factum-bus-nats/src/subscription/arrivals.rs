@@ -76,6 +76,9 @@ impl Task {
             self.readers.iter_mut().find(|((stream, of), _)| *of == partition && **stream == *said.stream)?;
         let pull: Pull = pull.clone();
         reading.prefix.get_or_insert_with(|| said.prefix.to_owned());
+        if reading.reader.is_of_another(said.delivery) {
+            reading.check_at.get_or_insert(now);
+        }
         {
             let mut held = self.hub.lock();
             let is_known = held.lanes.knows(&pull, said.sequence, &ack);

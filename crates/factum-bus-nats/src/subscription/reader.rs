@@ -64,6 +64,12 @@ impl Reader {
         self.sort(now);
     }
 
+    /// Whether a delivery is one of those before, which were to somebody else. They do not come here: somebody has made the
+    /// consumer anew, which counts from the beginning.
+    pub(crate) fn is_of_another(&self, delivery: u64) -> bool {
+        delivery <= self.begin
+    }
+
     /// Its consumer was found, or made again, with so many deliveries.
     pub(crate) fn found(&mut self, delivered: u64, now: Instant) {
         self.begin = self.begin.min(delivered);
