@@ -91,6 +91,10 @@ pub(crate) const COUNTED: &str = concat!(
       AND a.id = tried.id"
 );
 
+/// Parameters: subscription, source, id.
+pub(crate) const EXCUSE: &str = "UPDATE {p}attempt SET attempts = attempts - 1
+    WHERE subscription = ? AND source = ? AND id = ? AND attempts > 0";
+
 impl MySql {
     /// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same database,
     /// with no unit of work. Handle those that are [`Claim::First`] in the same transaction, which must not be
@@ -232,6 +236,24 @@ impl InboxStore for MySql {
             let attempts = count(texts, db, subscription, envelopes).await?;
             self.finish(held).await?;
             Ok(attempts)
+        }))
+    }
+
+    fn excuse_attempts<'a>(
+        &'a self,
+        subscription: &'a str,
+        envelopes: &'a [Arc<Envelope>],
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(self.in_time(async move {
+            let mut held = self.shared.own.take().await?;
+            let (texts, db) = held.parts()?;
+            for envelope in envelopes {
+                let query = texts.excuse.query().bind(subscription.to_owned());
+                let query = query.bind(envelope.source.to_string()).bind(envelope.id.to_string());
+                query.execute(&mut *db).await?;
+            }
+            held.give_back();
+            Ok(())
         }))
     }
 

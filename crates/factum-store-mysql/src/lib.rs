@@ -102,6 +102,7 @@ struct Shared {
     hint: Hint,
     horizon: tokio::sync::Mutex<Horizon>,
     known: lease::Known,
+    measures: factum::port::Measures,
     began: Instant,
 }
 
@@ -143,6 +144,7 @@ impl MySql {
             patience: options.patience(),
             hint: Hint::default(),
             known: lease::Known::default(),
+            measures: factum::port::Measures::default(),
             horizon: tokio::sync::Mutex::new(Horizon::new(options.trail)),
             began: Instant::now(),
         };

@@ -1,7 +1,8 @@
 //! The outbox: written with a commit, read and emptied by relays that hold leases on its buckets.
 
 use factum::port::{
-    Access, Asked, Found, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement, read_back, sequence,
+    Access, Asked, Found, Lease, Leased, Measure, OutboxRow, OutboxStore, Read, Settlement, read_back,
+    sequence,
 };
 use factum::{BoxError, BoxFuture, Envelope};
 use futures_util::TryStreamExt as _;
@@ -26,10 +27,34 @@ pub(crate) fn append_text(rows: usize) -> String {
     format!(concat!("INSERT INTO {{p}}outbox (", columns!(), ") VALUES {}"), values)
 }
 
-/// The generation, and then a row or none. Sizes are summed before data is read, so that a batch takes no more memory
-/// than it may. The second column is the lowest of the numbers that are watched and have a row. Parameters: watched,
-/// above, buckets, except, rows, bytes.
-pub(crate) const READ: &str = concat!(
+/// First one row of facts, the generation and the lowest of the numbers that are watched and have a row; then the rows, by
+/// the same snapshot. The data of a row that is larger than its share is left out. Whether any dead letter holds anything
+/// is asked once, and only if one does is each row looked up. Parameters: watched, share, above, buckets, except, rows.
+pub(crate) fn read_text() -> String {
+    let columns = columns!("o");
+    let columns = columns.strip_suffix("o.data").unwrap_or(columns);
+    let nothing = vec!["NULL"; rows::COLUMNS + 3].join(", ");
+    format!(
+        "(SELECT meta.number,
+            (SELECT min(w.seq) FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS watched
+                STRAIGHT_JOIN {{p}}outbox AS w ON w.seq = watched.seq), {nothing}
+         FROM {{p}}meta AS meta WHERE meta.name = 'generation')
+        UNION ALL
+        (SELECT NULL, NULL, o.seq, o.bucket, o.attempts, {columns} if(o.size <= ?, o.data, NULL)
+         FROM {{p}}outbox AS o
+         WHERE o.seq > ? AND (? >> o.bucket) & 1
+           AND o.seq NOT IN (SELECT e.seq FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS e)
+           AND NOT EXISTS (SELECT 1 FROM {{p}}dead_letter WHERE side = ':relay' AND holds = 2)
+           AND (NOT EXISTS (SELECT 1 FROM {{p}}dead_letter WHERE side = ':relay' AND holds > 0)
+             OR NOT EXISTS (SELECT 1 FROM {{p}}dead_letter AS d WHERE d.side = ':relay' AND d.holds > 0
+                AND d.source = o.source AND d.ordering_key = coalesce(o.partitionkey, o.id)))
+         ORDER BY o.seq LIMIT ?)"
+    )
+}
+
+/// The facts, and then a row or none. Sizes are summed before data is read, so that a batch takes no more memory than it
+/// may: three times the work. Parameters: watched, above, buckets, except, rows, bytes.
+pub(crate) const READ_SUMMED: &str = concat!(
     "SELECT meta.number,
         (SELECT min(w.seq) FROM JSON_TABLE(?, '$[*]' COLUMNS (seq BIGINT PATH '$')) AS watched
             STRAIGHT_JOIN {p}outbox AS w ON w.seq = watched.seq),
@@ -150,8 +175,9 @@ impl OutboxStore for MySql {
                 self.readers.follow(&horizon);
                 let above = read.above.min(self.readers.shown(read.buckets));
                 match next(&self.shared, texts, db, &read, above, horizon.watched()).await? {
-                    (found, None) => break (found, above),
-                    (_, Some(appeared)) => horizon.appeared(appeared),
+                    Some((found, None)) => break (found, above),
+                    Some((_, Some(appeared))) => horizon.appeared(appeared),
+                    None => {}
                 }
             };
             if !found.rows.is_empty() && !self.shared.is_lazy {
@@ -237,7 +263,11 @@ async fn look(
     Ok(Look { above, up_to, any, committed })
 }
 
-/// The next rows above a `seq`, and the lowest number that is watched and has a row by now.
+/// Where the data of a row is.
+const DATA: usize = 5 + rows::COLUMNS - 1;
+
+/// The next rows above a `seq`, and the lowest number that is watched and has a row by now. `None`: a row is larger than
+/// its share, and it has to be asked again; a shorter answer would pass for the end of the outbox.
 async fn next(
     shared: &Shared,
     texts: &Texts,
@@ -245,29 +275,41 @@ async fn next(
     read: &Read,
     above: i64,
     watched: impl Iterator<Item = i64>,
-) -> Result<(Found, Option<i64>), BoxError> {
-    let query = texts
-        .read
-        .query()
-        .bind(serde_json::to_string(&watched.collect::<Vec<_>>())?)
+) -> Result<Option<(Found, Option<i64>)>, BoxError> {
+    let watched = serde_json::to_string(&watched.collect::<Vec<_>>())?;
+    let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let (rows_max, bytes_max) = (read.rows_max.max(1), read.bytes_max.max(1));
+    let measure = shared.measures.next();
+    let query = match measure {
+        Measure::Share => texts.read.query().bind(watched).bind(number((bytes_max / rows_max).max(1))),
+        Measure::Sum => texts.read_summed.query().bind(watched),
+    };
+    let query = query
         .bind(above)
         .bind(read.buckets.bits())
         .bind(serde_json::to_string(&read.except)?)
-        .bind(i64::try_from(read.rows_max).unwrap_or(i64::MAX))
-        .bind(i64::try_from(read.bytes_max.max(1)).unwrap_or(i64::MAX));
+        .bind(number(read.rows_max));
+    let query = if measure == Measure::Sum { query.bind(number(bytes_max)) } else { query };
     let rows = query.fetch_all(db).await?;
     let mut found = Found { rows: Vec::with_capacity(rows.len()), floor: 0, generation: 0 };
     let mut common = Common::default();
     let mut appeared = None;
     for row in &rows {
-        found.generation = row.try_get(0)?;
-        appeared = row.try_get(1)?;
-        if let (Some(seq), None) = (row.try_get(2)?, appeared) {
-            found.rows.push(outbox_row(row, seq, shared, &mut common)?);
+        if let Some(generation) = row.try_get(0)? {
+            (found.generation, appeared) = (generation, row.try_get(1)?);
         }
+        let Some(seq) = row.try_get(2)? else { continue };
+        if row.try_get::<Option<&[u8]>, _>(DATA)?.is_none() {
+            shared.measures.is_large();
+            return Ok(None);
+        }
+        found.rows.push(outbox_row(row, seq, shared, &mut common)?);
+    }
+    if appeared.is_some() {
+        found.rows.clear();
     }
     found.rows.sort_unstable_by_key(|row| row.seq);
-    Ok((found, appeared))
+    Ok(Some((found, appeared)))
 }
 
 /// Up to where a read has looked.

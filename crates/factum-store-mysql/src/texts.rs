@@ -67,7 +67,8 @@ macro_rules! texts {
 }
 
 texts! {
-    read: outbox::READ,
+    read: &outbox::read_text(),
+    read_summed: outbox::READ_SUMMED,
     barrier: outbox::BARRIER,
     renew: lease::RENEW,
     arrive: lease::ARRIVE,
@@ -89,6 +90,7 @@ texts! {
     is_handled: inbox::IS_HANDLED,
     checkpoint: inbox::CHECKPOINT,
     count: inbox::COUNT,
+    excuse: inbox::EXCUSE,
     counted: inbox::COUNTED,
     put_behind: dead_letters::PUT_BEHIND,
     put_dead: dead_letters::PUT_DEAD,

@@ -48,6 +48,10 @@ pub(crate) const COUNT: &str = "INSERT INTO {prefix}attempt AS a (subscription, 
     ORDER BY source COLLATE \"C\", id COLLATE \"C\"
     ON CONFLICT (subscription, source, id) DO UPDATE SET attempts = a.attempts + 1 RETURNING source, id, attempts";
 
+pub(crate) const EXCUSE: &str = "UPDATE {prefix}attempt AS a SET attempts = a.attempts - 1
+    FROM unnest($2::text[], $3::text[]) AS tried (source, id)
+    WHERE a.subscription = $1 AND a.source = tried.source AND a.id = tried.id AND a.attempts > 0";
+
 impl Postgres {
     /// Claims deliveries from the inbox on a connection of your own, in a transaction of your own on the same database, with
     /// no unit of work. Handle those that are [`Claim::First`] in the same transaction. Answers in the order of the envelopes.
@@ -158,6 +162,19 @@ impl InboxStore for Postgres {
             let query = identified(texts.query(&texts.count), subscription, envelopes);
             let rows = self.shared.sessions.fetch(&texts.begin_own, query).await?;
             Ok(attempts(&rows, envelopes)?)
+        })
+    }
+
+    fn excuse_attempts<'a>(
+        &'a self,
+        subscription: &'a str,
+        envelopes: &'a [Arc<Envelope>],
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let texts = &self.shared.texts;
+            let query = identified(texts.query(&texts.excuse), subscription, envelopes);
+            self.shared.sessions.execute(&texts.begin_own, query).await?;
+            Ok(())
         })
     }
 

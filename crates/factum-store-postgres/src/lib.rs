@@ -76,7 +76,7 @@ struct Shared {
     wake: Wake,
     writers: Mutex<Writers>,
     durable: Durable,
-    measures: read::Measures,
+    measures: factum::port::Measures,
     /// Where the outbox is divided.
     partitioned: Option<Partitioned>,
 }
@@ -90,7 +90,7 @@ impl Shared {
         partitioned: Option<Partitioned>,
     ) -> Self {
         let (hint, writers) = (Arc::default(), Mutex::default());
-        let (durable, measures) = (Durable::default(), read::Measures::default());
+        let (durable, measures) = (Durable::default(), factum::port::Measures::default());
         Self { sessions, texts, incarnation, hint, wake, writers, durable, measures, partitioned }
     }
 

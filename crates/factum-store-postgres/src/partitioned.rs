@@ -18,11 +18,11 @@
 mod clean;
 mod settle;
 
+use factum::port::Measure;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::error::Error;
 use crate::names::Names;
-use crate::read::Measure;
 use crate::rows::COLUMNS;
 use crate::texts::{Text, Texts};
 use crate::{inspect, read, schema};

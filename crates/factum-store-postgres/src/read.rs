@@ -1,10 +1,9 @@
 //! What a relay reads: rows that are committed, durable and not held back, and no younger one of a key before an older.
 
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use factum::port::{Found, OutboxRow, Read, read_back, sequence};
+use factum::port::{Found, Measure, OutboxRow, Read, read_back, sequence};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
@@ -43,15 +42,6 @@ const BARRIER: &str = "(SELECT CASE WHEN pg_current_wal_flush_lsn() < pg_current
 const YOUNG: &str =
     "NOT o.synchronous AND age(o.xmin) <= (SELECT CASE WHEN age(mark) BETWEEN 0 AND 1000000000 THEN age(mark) ELSE 2147483647 END
         FROM (SELECT $6::text::xid AS mark) AS m)";
-
-/// How a read keeps to the bytes that it may bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
-    /// The data of a row that takes more than its share of them, `$4`, is left out, and the read is made again.
-    Share,
-    /// Sizes are summed up to `$4` before data is read; that is a third of the database's work.
-    Sum,
-}
 
 /// `$1` above, `$2` buckets, `$3` rows, `$4` bytes, see [`Measure`], `$5` not these, `$6` see [`YOUNG`]. First one row of
 /// facts, then the rows: all by one snapshot. A batch takes no more memory than it may.
@@ -122,29 +112,6 @@ const DATA: usize = ENVELOPE + rows::COUNT - 1;
 
 /// A read that missed a writer is made again; after so many no writer is left alone.
 const AGAIN_MAX: usize = 2;
-
-/// After a row that was larger than its share, so many reads sum.
-const SUMMED: u32 = 64;
-
-/// Chooses how reads keep to their bytes: few outboxes have large data at all, and they have it again and again.
-#[derive(Debug, Default)]
-pub(crate) struct Measures {
-    left: AtomicU32,
-}
-
-impl Measures {
-    fn next(&self) -> Measure {
-        let less = |left: u32| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
-            Ok(_) => Measure::Sum,
-            Err(_) => Measure::Share,
-        }
-    }
-
-    fn is_large(&self) {
-        self.left.store(SUMMED, Ordering::Relaxed);
-    }
-}
 
 pub(crate) async fn read(store: &Postgres, read: &Read) -> Result<Found, Error> {
     let mut tries = 0;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use factum::port::Measure;
 use sqlx::postgres::PgArguments;
 use sqlx::{AssertSqlSafe, Postgres};
 
 use crate::names::Names;
 use crate::options::Isolation;
-use crate::read::Measure;
 use crate::session::{Manners, Path};
 use crate::{dead_letters, inbox, inspect, lease, outbox, read, settle};
 
@@ -57,6 +57,7 @@ texts! {
     handled = inbox::HANDLED;
     checkpoint = inbox::CHECKPOINT;
     count = inbox::COUNT;
+    excuse = inbox::EXCUSE;
     is_kept = dead_letters::IS_KEPT;
     holder = dead_letters::HOLDER;
     put_behind = &dead_letters::put_behind();

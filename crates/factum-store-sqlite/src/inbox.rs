@@ -184,6 +184,23 @@ impl InboxStore for Sqlite {
         })
     }
 
+    fn excuse_attempts<'a>(
+        &'a self,
+        subscription: &'a str,
+        envelopes: &'a [Arc<Envelope>],
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        const EXCUSE: &str = "UPDATE factum_attempt SET attempts = attempts - 1
+            WHERE subscription = ? AND source = ? AND id = ? AND attempts > 0";
+        Box::pin(async move {
+            let mut held = self.write("subscription: excuse attempts").await?;
+            for envelope in envelopes {
+                let query = sqlx::query(EXCUSE).bind(subscription).bind(envelope.source.as_str());
+                query.bind(envelope.id.as_str()).execute(held.connection()).await?;
+            }
+            Sqlite::finish(held).await
+        })
+    }
+
     fn give_up<'a>(&'a self, dead: DeadLetter, policy: OnDeadLetter) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(async move {
             if dead.side == Side::Relay {

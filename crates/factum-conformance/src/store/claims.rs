@@ -156,6 +156,15 @@ pub async fn attempts_are_counted_by_subscription_and_event<F: StoreFixture>(fix
     assert_eq!(store.count_attempts("first", &[]).await.unwrap(), [0; 0]);
     let backwards = [two, one];
     assert_eq!(store.count_attempts("first", &backwards).await.unwrap(), [4, 3]);
+    // What failed for no reason of its own was no try; and none can owe any.
+    store.excuse_attempts("first", &backwards[..1]).await.unwrap();
+    store.excuse_attempts("third", &backwards).await.unwrap();
+    for _ in 0..2 {
+        store.excuse_attempts("second", &backwards).await.unwrap();
+    }
+    assert_eq!(store.count_attempts("first", &backwards).await.unwrap(), [4, 4]);
+    assert_eq!(store.count_attempts("second", &backwards).await.unwrap(), [1, 1]);
+    assert_eq!(store.count_attempts("third", &backwards).await.unwrap(), [1, 1]);
 }
 
 /// Forward with what was folded in, and not without.

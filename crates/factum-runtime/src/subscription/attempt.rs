@@ -96,6 +96,9 @@ impl<S: Store + InboxStore> Desk<S> {
         let subscription = self.name();
         if is_nobodys_fault(Sort::of::<S>(&*error)) {
             tracing::warn!(subscription, %error, "a batch is tried again later");
+            if batch.count_before {
+                self.excuse(batch).await;
+            }
             return Ending::Later;
         }
         let reason = error.to_string();
@@ -122,6 +125,14 @@ impl<S: Store + InboxStore> Desk<S> {
                 tracing::warn!(subscription = self.name(), %error, "attempts could not be counted");
                 None
             }
+        }
+    }
+
+    /// It was counted before it was made, in case it kills the process. It did not, nor was it the envelope's fault.
+    async fn excuse(&self, batch: &Batch) {
+        let excusing = self.work.store().excuse_attempts(self.name(), &batch.envelopes);
+        if let Err(error) = flat(caught(excusing).await) {
+            tracing::warn!(subscription = self.name(), %error, "a try that was nobody's fault stays counted");
         }
     }
 

@@ -57,6 +57,13 @@ pub trait InboxStore: Send + Sync {
         envelopes: &'a [Arc<Envelope>],
     ) -> BoxFuture<'a, Result<Vec<u32>, BoxError>>;
 
+    /// Takes back one counted try of each, which failed for no reason of its own. None has fewer than 0.
+    fn excuse_attempts<'a>(
+        &'a self,
+        subscription: &'a str,
+        envelopes: &'a [Arc<Envelope>],
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
+
     /// Keeps a dead letter, and holds its key (park), everything (halt) or nothing (skip). Repeating it changes nothing.
     fn give_up<'a>(&'a self, dead: DeadLetter, policy: OnDeadLetter) -> BoxFuture<'a, Result<(), BoxError>>;
 

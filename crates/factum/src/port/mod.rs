@@ -5,6 +5,7 @@ mod hint;
 mod identifier;
 mod ids;
 mod inbox;
+mod measure;
 mod observer;
 mod outbox;
 mod store;
@@ -16,6 +17,7 @@ pub use hint::{Hint, Seen};
 pub use identifier::{BadIdentifier, Identifier};
 pub use ids::{Ids, SystemIds};
 pub use inbox::{Claim, Claiming, InboxStore, Mark, Waiting};
+pub use measure::{Measure, Measures};
 pub use observer::{Dispatched, HandledDelivery, Observer, Saved};
 pub use outbox::{
     Asked, BucketSet, FailedTry, Found, GivenUp, Lease, Leased, OutboxRow, OutboxStore, Read, Settlement,

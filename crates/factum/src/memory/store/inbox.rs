@@ -27,6 +27,24 @@ impl InboxStore for MemoryStore {
         })
     }
 
+    fn excuse_attempts<'a>(
+        &'a self,
+        subscription: &'a str,
+        envelopes: &'a [Arc<Envelope>],
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let mut state = self.0.state();
+            let inbox = state.subscriptions.entry(subscription.into()).or_default();
+            for envelope in envelopes {
+                let key = (envelope.source.clone(), envelope.id.clone());
+                if let Some(attempts) = inbox.attempts.get_mut(&key) {
+                    *attempts = attempts.saturating_sub(1);
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn give_up<'a>(&'a self, dead: DeadLetter, policy: OnDeadLetter) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(async move {
             let Side::Subscription(name) = dead.side.clone() else {
