@@ -14,7 +14,7 @@ use factum::{Dispatcher, IntegrationEvent as _, Outcome, UnitOfWork, Work};
 use factum_runtime::Service;
 use factum_store_postgres::{Options, Postgres};
 use sqlx::{PgConnection, Row as _};
-use support::{Schema, all_above, run, scalar, work_through};
+use support::{Schema, all_above, run, scalar, scans, scans_after, work_through};
 
 /// As it stands in the guide, and by a role that may do nothing else.
 #[tokio::test]
@@ -64,16 +64,8 @@ async fn a_relay_needs_no_more_rights_than_the_guide_says() {
     run(&mut db, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
-/// What sessions have read of the partitions: whole tables, and rows by the index. They tell when they end at the latest.
-async fn scans(schema: &Schema) -> (i64, i64, i64) {
-    let sql = format!(
-        "SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint, sum(idx_tup_fetch)::bigint FROM pg_stat_user_tables
-         WHERE schemaname = '{}' AND relname ~ 'factum_outbox_[0-9]'",
-        schema.name
-    );
-    let row = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut schema.look().await).await;
-    row.unwrap()
-}
+/// Their names.
+const PARTITIONS: &str = "factum_outbox_[0-9]";
 
 /// With the statistics of full tables, and with those of empty ones; and while an old number is left.
 #[tokio::test]
@@ -91,19 +83,11 @@ async fn f_26_what_has_left_is_not_walked_over() {
         }
         let Divided { schema, store, leases } = all;
         drop(store);
-        let before = scans(&schema).await;
+        let before = scans(&schema, PARTITIONS).await;
         let store = schema.options().connect().await.unwrap();
         let shown = work_through(&store, &leases, (0..32).collect(), 77).await;
         drop(store);
-        let watch = tokio::time::timeout(Duration::from_secs(30), async {
-            loop {
-                let now = scans(&schema).await;
-                if now.1 > before.1 + 40 {
-                    break now;
-                }
-            }
-        });
-        let after = watch.await.expect("the sessions have told what they did");
+        let after = scans_after(&schema, PARTITIONS, before.1 + 40).await;
         assert_eq!(after.0, before.0, "analysed: {is_analysed}");
         let fetched = after.2 - before.2;
         assert!(fetched < 8 * shown, "analysed: {is_analysed}: {fetched} rows fetched for {shown}");

@@ -10,7 +10,13 @@ use factum::{Dispatcher, IntegrationEvent as _, Outcome, Subscription, UnitOfWor
 use factum_conformance::store::notes::Notes as _;
 use factum_runtime::Service;
 use factum_store_postgres::Postgres;
-use support::{Schema, all_above, lease_all, plain_insert, run, scalar, work, work_through, write_note};
+use support::{
+    Schema, all_above, lease_all, plain_insert, run, scalar, scans, scans_after, work, work_through,
+    write_note,
+};
+
+/// Its name, and no other.
+const OUTBOX: &str = "^factum_outbox$";
 
 /// Enough for a plan to matter.
 const MANY: i64 = 100_000;
@@ -24,17 +30,6 @@ async fn fill(schema: &Schema) {
     run(&mut schema.look().await, &sql).await;
 }
 
-/// A session tells how it has read a table when it ends at the latest.
-async fn scans(schema: &Schema) -> (i64, i64) {
-    let mut db = schema.look().await;
-    let sql = format!(
-        "SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE schemaname = '{}' AND relname = 'factum_outbox'",
-        schema.name
-    );
-    let row = sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut db).await;
-    row.unwrap()
-}
-
 /// With the statistics of a full table, and with those of an empty one.
 #[tokio::test]
 async fn f_26_reading_and_settling_never_walk_the_whole_table() {
@@ -46,20 +41,12 @@ async fn f_26_reading_and_settling_never_walk_the_whole_table() {
         if is_analysed {
             run(&mut schema.look().await, "ANALYZE").await;
         }
-        let before = scans(&schema).await;
+        let before = scans(&schema, OUTBOX).await;
         let store = schema.options().connect().await.unwrap();
         let leases = lease_all(&store, "relay").await.leases;
         work_through(&store, &leases, (0..8).collect(), MANY).await;
         drop(store);
-        let watch = tokio::time::timeout(Duration::from_secs(30), async {
-            loop {
-                let now = scans(&schema).await;
-                if now.1 > before.1 + 20 {
-                    break now;
-                }
-            }
-        });
-        let after = watch.await.expect("the sessions have told what they did");
+        let after = scans_after(&schema, OUTBOX, before.1 + 20).await;
         assert_eq!(after.0, before.0, "analysed: {is_analysed}");
     }
 }

@@ -220,3 +220,28 @@ pub(crate) async fn work_through(store: &Postgres, leases: &[Lease], some: Bucke
     }
     shown
 }
+
+/// How often sessions have walked tables whole and looked into an index, and how many rows that brought; of all tables
+/// whose names match.
+pub(crate) async fn scans(schema: &Schema, tables: &str) -> (i64, i64, i64) {
+    let sql = format!(
+        "SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint, sum(idx_tup_fetch)::bigint FROM pg_stat_user_tables
+         WHERE schemaname = '{}' AND relname ~ '{tables}'",
+        schema.name
+    );
+    let row = sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut schema.look().await).await;
+    row.unwrap()
+}
+
+/// The same once sessions have told of more looks than so many; they tell when they end at the latest.
+pub(crate) async fn scans_after(schema: &Schema, tables: &str, looks: i64) -> (i64, i64, i64) {
+    let watch = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            let now = scans(schema, tables).await;
+            if now.1 > looks {
+                break now;
+            }
+        }
+    });
+    watch.await.expect("the sessions have told what they did")
+}
